@@ -1,0 +1,381 @@
+//! What a worker may be told, with units, defaults and ranges, checked once.
+//!
+//! Names are the KCL's in snake case; a default that differs from the Java library's says why.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use kinesis_shard::{Clock, limits};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::error::ConfigError;
+use crate::lease::WorkerId;
+
+/// Where reading starts in a shard for which no checkpoint exists yet.
+///
+/// It applies to the shards found when the application first meets the stream. Children of a split or merge are
+/// always read from their first record, whatever this says: their parents were being read, so nothing may be missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum InitialPosition {
+    /// The oldest record that the stream still holds. The default, as nothing can be missed.
+    #[default]
+    TrimHorizon,
+    /// Only records put after the first iterator of the shard was opened.
+    Latest,
+    /// The first record that arrived at this time of the service's clock, or later.
+    AtTimestamp(SystemTime),
+}
+
+/// What happens when [`RecordProcessor::process_records`](crate::RecordProcessor::process_records) keeps failing.
+///
+/// Until the limit is reached the same batch is handed over again after a growing pause. No variant skips a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum FailurePolicy {
+    /// Try the same batch for ever. The default: a shard stands still rather than lose a record.
+    #[default]
+    RetryForever,
+    /// After this many attempts give the lease back; another worker (or this one) starts again at the checkpoint.
+    StopShard {
+        /// Attempts for one batch, the first one included; 1 to 1,000,000.
+        after_attempts: u32,
+    },
+    /// After this many attempts shut the whole worker down; [`Scheduler::wait`](crate::Scheduler::wait) tells why.
+    StopWorker {
+        /// Attempts for one batch, the first one included; 1 to 1,000,000.
+        after_attempts: u32,
+    },
+}
+
+impl FailurePolicy {
+    /// How many attempts one batch gets, if that is limited.
+    pub(crate) fn limit(self) -> Option<u32> {
+        match self {
+            Self::RetryForever => None,
+            Self::StopShard { after_attempts } | Self::StopWorker { after_attempts } => Some(after_attempts),
+        }
+    }
+}
+
+/// Everything a worker needs to know before it starts.
+///
+/// ```
+/// use std::time::Duration;
+/// let config = kcl::ConsumerConfig::new("billing", "orders", "worker-a")
+///     .with_failover_time(Duration::from_secs(20))
+///     .with_max_records(2_000);
+/// assert!(config.validate().is_ok());
+/// ```
+#[derive(Debug, Clone)]
+pub struct ConsumerConfig {
+    pub(crate) application_name: Arc<str>,
+    pub(crate) stream: Arc<str>,
+    pub(crate) worker_id: WorkerId,
+    pub(crate) initial_position: InitialPosition,
+    pub(crate) failover_time: Duration,
+    pub(crate) shard_sync_interval: Duration,
+    pub(crate) parent_shard_poll_interval: Duration,
+    pub(crate) max_leases_for_worker: usize,
+    pub(crate) max_leases_to_steal_at_one_time: usize,
+    pub(crate) max_records: u32,
+    pub(crate) idle_time_between_reads: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) max_prefetch_bytes: usize,
+    pub(crate) call_process_records_even_for_empty_list: bool,
+    pub(crate) drop_aggregates_out_of_range: bool,
+    pub(crate) task_backoff: Duration,
+    pub(crate) max_task_backoff: Duration,
+    pub(crate) failure_policy: FailurePolicy,
+    pub(crate) seed: u64,
+    pub(crate) clock: Clock,
+}
+
+impl ConsumerConfig {
+    /// A configuration with the defaults of this crate.
+    ///
+    /// `application_name` names the group of workers that share the shards. `stream` is a stream name or ARN. `worker_id`
+    /// must be unique among the workers that run at the same time.
+    pub fn new(
+        application_name: impl Into<Arc<str>>,
+        stream: impl Into<Arc<str>>,
+        worker_id: impl Into<Arc<str>>,
+    ) -> Self {
+        Self {
+            application_name: application_name.into(),
+            stream: stream.into(),
+            worker_id: WorkerId::new(worker_id),
+            initial_position: InitialPosition::default(),
+            failover_time: Duration::from_secs(10),
+            shard_sync_interval: Duration::from_mins(1),
+            parent_shard_poll_interval: Duration::from_secs(10),
+            max_leases_for_worker: usize::MAX,
+            max_leases_to_steal_at_one_time: 1,
+            max_records: 10_000,
+            idle_time_between_reads: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(30),
+            max_prefetch_bytes: 256 * 1024 * 1024,
+            call_process_records_even_for_empty_list: false,
+            drop_aggregates_out_of_range: false,
+            task_backoff: Duration::from_millis(500),
+            max_task_backoff: Duration::from_secs(30),
+            failure_policy: FailurePolicy::default(),
+            // The one place where the operating system is asked: everything random descends from this number.
+            seed: SmallRng::try_from_rng(&mut rand::rngs::SysRng).map_or(0, |mut rng| rng.random()),
+            clock: Clock::default(),
+        }
+    }
+
+    /// Where shards without a checkpoint start. Default: [`InitialPosition::TrimHorizon`].
+    #[must_use]
+    pub fn with_initial_position(mut self, position: InitialPosition) -> Self {
+        self.initial_position = position;
+        self
+    }
+
+    /// How long a lease lives without a sign of life of its owner (KCL `failoverTimeMillis`). Default 10 s, 1 s to 1 h.
+    ///
+    /// All workers of one application should use the same value: a crashed worker's shards stand still for this long.
+    #[must_use]
+    pub fn with_failover_time(mut self, time: Duration) -> Self {
+        self.failover_time = time;
+        self
+    }
+
+    /// How often the shards of the stream are compared with the leases. Default 60 s, 100 ms to 1 day.
+    #[must_use]
+    pub fn with_shard_sync_interval(mut self, interval: Duration) -> Self {
+        self.shard_sync_interval = interval;
+        self
+    }
+
+    /// How often a shard whose parents another worker still reads looks again. Default 10 s, 10 ms to 1 h.
+    ///
+    /// A parent that ends in this same process wakes its children at once.
+    #[must_use]
+    pub fn with_parent_shard_poll_interval(mut self, interval: Duration) -> Self {
+        self.parent_shard_poll_interval = interval;
+        self
+    }
+
+    /// How many shards this worker holds at most. Default unlimited, at least 1.
+    #[must_use]
+    pub fn with_max_leases_for_worker(mut self, count: usize) -> Self {
+        self.max_leases_for_worker = count;
+        self
+    }
+
+    /// How many leases one balancing pass may take from a busier worker. Default 1, at least 1.
+    #[must_use]
+    pub fn with_max_leases_to_steal_at_one_time(mut self, count: usize) -> Self {
+        self.max_leases_to_steal_at_one_time = count;
+        self
+    }
+
+    /// Kinesis records asked for in one GetRecords call. Default 10,000, 1 to 10,000 (the service's maximum).
+    #[must_use]
+    pub fn with_max_records(mut self, count: u32) -> Self {
+        self.max_records = count;
+        self
+    }
+
+    /// The pause between two reads of a shard that is caught up. Default 1 s, 200 ms to 1 h.
+    ///
+    /// The KCL waits 1.5 s, behind or not. Here a shard that is behind is read as fast as the service allows
+    /// (5 calls and 2 MiB a second), so this is only the price of being up to date: latency against calls.
+    #[must_use]
+    pub fn with_idle_time_between_reads(mut self, time: Duration) -> Self {
+        self.idle_time_between_reads = time;
+        self
+    }
+
+    /// How long one call to Kinesis may take, if the client sets no limit itself. Default 30 s, 100 ms to 10 min.
+    #[must_use]
+    pub fn with_request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// Record bytes held in memory over all shards of this process. Default 256 MiB, 10 MiB to 1 TiB.
+    ///
+    /// A read reserves the largest answer there can be (10 MiB) while it is under way, so the budget divided by
+    /// that is also the number of reads in flight.
+    #[must_use]
+    pub fn with_max_prefetch_bytes(mut self, bytes: usize) -> Self {
+        self.max_prefetch_bytes = bytes;
+        self
+    }
+
+    /// Whether `process_records` is called for reads that brought nothing. Default no.
+    #[must_use]
+    pub fn with_call_process_records_even_for_empty_list(mut self, call: bool) -> Self {
+        self.call_process_records_even_for_empty_list = call;
+        self
+    }
+
+    /// Whether an aggregate is dropped as a whole when one of its keys is outside the shard's range. Default no.
+    ///
+    /// The Java library always does this, silently, and relies on its producer to send such records again. Switched on
+    /// here, each dropped aggregate is counted in [`ConsumerStats`](crate::ConsumerStats).
+    #[must_use]
+    pub fn with_drop_aggregates_out_of_range(mut self, drop: bool) -> Self {
+        self.drop_aggregates_out_of_range = drop;
+        self
+    }
+
+    /// The first pause after a failed step or call (KCL `taskBackoffTimeMillis`). Default 500 ms, 1 ms to 1 h.
+    ///
+    /// It doubles up to [`with_max_task_backoff`](Self::with_max_task_backoff).
+    #[must_use]
+    pub fn with_task_backoff(mut self, pause: Duration) -> Self {
+        self.task_backoff = pause;
+        self
+    }
+
+    /// The longest pause after failures. Default 30 s, 1 ms to 1 h, not below the first pause.
+    #[must_use]
+    pub fn with_max_task_backoff(mut self, pause: Duration) -> Self {
+        self.max_task_backoff = pause;
+        self
+    }
+
+    /// What to do with a batch that cannot be processed. Default: [`FailurePolicy::RetryForever`].
+    #[must_use]
+    pub fn with_failure_policy(mut self, policy: FailurePolicy) -> Self {
+        self.failure_policy = policy;
+        self
+    }
+
+    /// The number from which every random choice of this worker descends. Default: from the operating system.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The clock of this worker. Default: the runtime's. For tests in which workers' clocks run at different rates.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The application's name.
+    pub fn application_name(&self) -> &str {
+        &self.application_name
+    }
+
+    /// The stream's name or ARN.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// This worker's name.
+    pub fn worker_id(&self) -> &WorkerId {
+        &self.worker_id
+    }
+
+    /// Checks every value against its range, and the pairs that could contradict each other.
+    ///
+    /// # Errors
+    /// The first value that is out of range, missing, or contradicts another.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        for (name, text) in [
+            ("application_name", &*self.application_name),
+            ("stream", &*self.stream),
+            ("worker_id", self.worker_id.as_str()),
+        ] {
+            if text.trim().is_empty() {
+                return Err(ConfigError::Empty { name });
+            }
+        }
+        for (name, given, least, most) in self.table() {
+            if given < least || given > most {
+                return Err(ConfigError::OutOfRange { name, given, least, most });
+            }
+        }
+        if self.max_task_backoff < self.task_backoff {
+            return Err(ConfigError::Contradiction {
+                sentence: "max_task_backoff is shorter than task_backoff: raise it to at least the first pause",
+            });
+        }
+        Ok(())
+    }
+
+    /// Name, value, minimum, maximum; durations in milliseconds.
+    fn table(&self) -> [(&'static str, u128, u128, u128); 12] {
+        const HOUR: u128 = 3_600_000;
+        let attempts = self.failure_policy.limit().unwrap_or(1);
+        let least_bytes = limits::MAX_GET_RECORDS_BYTES as u128;
+        [
+            ("failover_time (ms)", self.failover_time.as_millis(), 1_000, HOUR),
+            ("shard_sync_interval (ms)", self.shard_sync_interval.as_millis(), 100, 24 * HOUR),
+            ("parent_shard_poll_interval (ms)", self.parent_shard_poll_interval.as_millis(), 10, HOUR),
+            ("max_leases_for_worker", self.max_leases_for_worker as u128, 1, u128::MAX),
+            ("max_leases_to_steal_at_one_time", self.max_leases_to_steal_at_one_time as u128, 1, u128::MAX),
+            ("max_records", self.max_records.into(), 1, limits::MAX_RECORDS_PER_GET_RECORDS as u128),
+            // The service takes five calls a second for a shard.
+            ("idle_time_between_reads (ms)", self.idle_time_between_reads.as_millis(), 200, HOUR),
+            ("request_timeout (ms)", self.request_timeout.as_millis(), 100, 600_000),
+            // One read must fit, or nothing could ever be read.
+            ("max_prefetch_bytes", self.max_prefetch_bytes as u128, least_bytes, 1 << 40),
+            ("task_backoff (ms)", self.task_backoff.as_millis(), 1, HOUR),
+            ("max_task_backoff (ms)", self.max_task_backoff.as_millis(), 1, HOUR),
+            ("failure_policy.after_attempts", attempts.into(), 1, 1_000_000),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> ConsumerConfig {
+        ConsumerConfig::new("app", "orders", "worker-a").with_seed(1)
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(config().validate(), Ok(()));
+    }
+
+    #[test]
+    fn every_value_out_of_range_is_refused_by_name() {
+        let wrong = [
+            ("failover_time (ms)", config().with_failover_time(Duration::from_millis(999))),
+            ("shard_sync_interval (ms)", config().with_shard_sync_interval(Duration::ZERO)),
+            ("parent_shard_poll_interval (ms)", config().with_parent_shard_poll_interval(Duration::ZERO)),
+            ("max_leases_for_worker", config().with_max_leases_for_worker(0)),
+            ("max_leases_to_steal_at_one_time", config().with_max_leases_to_steal_at_one_time(0)),
+            ("max_records", config().with_max_records(10_001)),
+            ("max_records", config().with_max_records(0)),
+            (
+                "idle_time_between_reads (ms)",
+                config().with_idle_time_between_reads(Duration::from_millis(199)),
+            ),
+            ("request_timeout (ms)", config().with_request_timeout(Duration::from_secs(601))),
+            ("max_prefetch_bytes", config().with_max_prefetch_bytes(1)),
+            ("task_backoff (ms)", config().with_task_backoff(Duration::ZERO)),
+            ("max_task_backoff (ms)", config().with_max_task_backoff(Duration::from_secs(3_601))),
+            (
+                "failure_policy.after_attempts",
+                config().with_failure_policy(FailurePolicy::StopShard { after_attempts: 0 }),
+            ),
+        ];
+        for (name, config) in wrong {
+            match config.validate() {
+                Err(ConfigError::OutOfRange { name: found, .. }) => assert_eq!(found, name),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn empty_names_and_contradictions_are_refused() {
+        let config = ConsumerConfig::new("app", " ", "worker-a");
+        assert_eq!(config.validate(), Err(ConfigError::Empty { name: "stream" }));
+        let config = self::config().with_task_backoff(Duration::from_mins(1));
+        assert!(matches!(config.validate(), Err(ConfigError::Contradiction { .. })));
+    }
+}

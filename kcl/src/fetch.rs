@@ -1,0 +1,229 @@
+//! Where to read a shard, and what comes back: the vocabulary of every way of reading.
+//!
+//! A [`Fetcher`] decides which call comes next and when; it makes none itself. [`polling`] is the one that exists:
+//! `GetShardIterator` and `GetRecords`.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use kinesis_shard::{Checkpoint, HashKeyRange, SequenceNumber, Shard, ShardId};
+
+use crate::config::InitialPosition;
+
+pub(crate) mod polling;
+
+/// Where an iterator (later: a subscription) is to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadFrom {
+    TrimHorizon,
+    Latest,
+    AtTimestamp(SystemTime),
+    At(SequenceNumber),
+    After(SequenceNumber),
+}
+
+impl ReadFrom {
+    /// Where a tenure starts; `None` if the shard has been read to its end.
+    ///
+    /// A sequence number is opened *at*, not after: the rest of an aggregate may still be undelivered.
+    pub(crate) fn start(checkpoint: Checkpoint, initial: InitialPosition) -> Option<Self> {
+        match checkpoint {
+            Checkpoint::TrimHorizon => Some(Self::TrimHorizon),
+            Checkpoint::Latest => Some(Self::Latest),
+            Checkpoint::AtTimestamp => Some(match initial {
+                InitialPosition::AtTimestamp(time) => Self::AtTimestamp(time),
+                // The row asks for a time that is no longer configured: reading too much is the safe side.
+                InitialPosition::TrimHorizon | InitialPosition::Latest => Self::TrimHorizon,
+            }),
+            Checkpoint::At(position) => Some(Self::At(position.sequence_number)),
+            Checkpoint::ShardEnd => None,
+        }
+    }
+}
+
+/// The service's opaque bookmark; lives five minutes.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ShardIterator(Arc<str>);
+
+impl ShardIterator {
+    pub(crate) fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Debug for ShardIterator {
+    // Hundreds of characters that mean nothing to a reader of a log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ShardIterator")
+    }
+}
+
+/// One record as the service stores it, before de-aggregation.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct KinesisRecord {
+    pub(crate) sequence_number: SequenceNumber,
+    pub(crate) partition_key: Arc<str>,
+    pub(crate) data: Bytes,
+    pub(crate) arrived_at: Option<SystemTime>,
+}
+
+impl Debug for KinesisRecord {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("KinesisRecord")
+            .field("sequence_number", &self.sequence_number)
+            .field("data_bytes", &self.data.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A shard that continues a closed one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChildShard {
+    pub(crate) id: ShardId,
+    pub(crate) parents: Vec<ShardId>,
+    pub(crate) hash_key_range: Option<HashKeyRange>,
+}
+
+/// What one GetRecords call brought.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GetRecordsAnswer {
+    pub(crate) records: Vec<KinesisRecord>,
+    pub(crate) next: Option<ShardIterator>,
+    pub(crate) millis_behind_latest: Option<u64>,
+    pub(crate) children: Vec<ChildShard>,
+}
+
+/// Why a read failed, as far as it decides what comes next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("the shard's read limits are used up: reading slows down by itself")]
+    Throttled,
+    #[error("the iterator is older than five minutes: a new one is opened at the same position")]
+    ExpiredIterator,
+    #[error("the service refused an argument ({0}): a new iterator is opened")]
+    InvalidArgument(Arc<str>),
+    #[error(
+        "the service does not know the shard: the stream's shards are listed before anything is concluded"
+    )]
+    NotFound,
+    #[error("access denied ({0}): allow the worker kinesis:GetShardIterator and kinesis:GetRecords")]
+    AccessDenied(Arc<str>),
+    #[error("no answer ({0}): the read is tried again")]
+    Unavailable(Arc<str>),
+    #[error("the answer cannot be understood ({0}): the read is tried again")]
+    Malformed(Arc<str>),
+}
+
+/// What listing the stream's shards said.
+#[derive(Debug, Clone)]
+pub(crate) enum Listing {
+    Shards(Vec<Shard>),
+    StreamNotFound,
+    Failed(Arc<str>),
+}
+
+/// The one thing to do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FetchStep {
+    OpenIterator(ReadFrom),
+    GetRecords {
+        iterator: ShardIterator,
+        limit: u32,
+    },
+    ListShards,
+    WaitUntil(Instant),
+    /// Nothing until an answer arrives or a batch is taken.
+    Idle,
+    /// The stream does not exist any more.
+    StreamGone,
+}
+
+/// The result of a step that called the service.
+#[derive(Debug, Clone)]
+pub(crate) enum FetchAnswer {
+    Iterator(Result<ShardIterator, ReadError>),
+    Records(Result<GetRecordsAnswer, ReadError>),
+    Shards(Listing),
+}
+
+/// One batch, as received and not yet handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    pub(crate) records: Vec<KinesisRecord>,
+    pub(crate) millis_behind_latest: Option<u64>,
+    pub(crate) received_at: Instant,
+    /// The shard has been read to its end, and these continue it.
+    pub(crate) ended: Option<Vec<ChildShard>>,
+    pub(crate) data_bytes: usize,
+}
+
+/// What someone may want to know about; the driver logs and counts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FetchEvent {
+    ExpiredIterator,
+    Throttled,
+    Failed(ReadError),
+    /// The answer contradicts itself (kcl.md 3.11) and was not used.
+    InvalidAnswer(&'static str),
+    /// Nothing had been read yet when LATEST had to be opened again: what was put in between is not read.
+    LatestReopened,
+    /// The checkpoint is older than what the stream still holds. `first` is the first record there is, if known.
+    CheckpointTrimmed {
+        checkpoint: SequenceNumber,
+        first: Option<SequenceNumber>,
+    },
+    /// The shard has left the stream's list: what it held was trimmed.
+    ShardGone,
+    ListingFailed(Arc<str>),
+}
+
+/// Decides how one shard is read. Implementations make no call and read no clock.
+///
+/// Call [`next`](Self::next) after every other method; [`answered`](Self::answered) exactly once for each step that
+/// calls the service.
+pub(crate) trait Fetcher: Send + Debug {
+    /// The one thing to do now. `read_ahead` says whether memory allows more than the batch that is needed next.
+    fn next(&mut self, now: Instant, read_ahead: bool) -> FetchStep;
+
+    /// The outcome of the last step. True if it queued a batch, whose memory is then held until it is taken.
+    fn answered(&mut self, now: Instant, answer: FetchAnswer) -> bool;
+
+    /// The oldest batch that has not been handed over.
+    fn take(&mut self) -> Option<Fetched>;
+
+    /// What happened since the last call.
+    fn take_events(&mut self) -> VecDeque<FetchEvent>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kinesis_shard::ExtendedSequenceNumber;
+    use std::time::Duration;
+
+    #[test]
+    fn start_follows_the_checkpoint_of_the_row() {
+        let number: SequenceNumber = "49".parse().unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
+        let at = Checkpoint::At(ExtendedSequenceNumber { sequence_number: number, sub_sequence_number: 3 });
+        let table = [
+            (Checkpoint::TrimHorizon, InitialPosition::Latest, Some(ReadFrom::TrimHorizon)),
+            (Checkpoint::Latest, InitialPosition::TrimHorizon, Some(ReadFrom::Latest)),
+            (Checkpoint::AtTimestamp, InitialPosition::AtTimestamp(time), Some(ReadFrom::AtTimestamp(time))),
+            (Checkpoint::AtTimestamp, InitialPosition::Latest, Some(ReadFrom::TrimHorizon)),
+            (at, InitialPosition::Latest, Some(ReadFrom::At(number))),
+            (Checkpoint::ShardEnd, InitialPosition::TrimHorizon, None),
+        ];
+        for (checkpoint, initial, expected) in table {
+            assert_eq!(ReadFrom::start(checkpoint, initial), expected, "{checkpoint:?} {initial:?}");
+        }
+    }
+}

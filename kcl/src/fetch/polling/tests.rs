@@ -1,0 +1,395 @@
+use super::*;
+use crate::fetch::KinesisRecord;
+use bytes::Bytes;
+use kinesis_shard::HashKeyRange;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn number(value: u64) -> SequenceNumber {
+    value.to_string().parse().unwrap()
+}
+
+fn record(sequence_number: u64) -> KinesisRecord {
+    sized(sequence_number, 1)
+}
+
+fn sized(sequence_number: u64, bytes: usize) -> KinesisRecord {
+    KinesisRecord {
+        sequence_number: number(sequence_number),
+        partition_key: "p".into(),
+        data: Bytes::from(vec![0; bytes]),
+        arrived_at: None,
+    }
+}
+
+fn child(id: u64, parents: &[u64]) -> ChildShard {
+    let parents = parents.iter().map(|parent| ShardId::from_index(*parent)).collect();
+    ChildShard { id: ShardId::from_index(id), parents, hash_key_range: None }
+}
+
+fn listed(id: u64, parent: Option<u64>, open: bool) -> Shard {
+    Shard {
+        id: ShardId::from_index(id),
+        parent: parent.map(ShardId::from_index),
+        adjacent_parent: None,
+        hash_key_range: HashKeyRange::FULL,
+        starting_sequence_number: number(1),
+        ending_sequence_number: (!open).then(|| number(99)),
+    }
+}
+
+/// Polls shard 0 and keeps the time.
+struct Rig {
+    polling: Polling,
+    now: Instant,
+}
+
+impl Rig {
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary instant to count from")]
+    fn new(start: ReadFrom) -> Self {
+        let settings = PollingSettings {
+            max_records: 100,
+            idle_time: SECOND,
+            keep_empty: false,
+            backoff: Duration::from_millis(500),
+            max_backoff: 30 * SECOND,
+            seed: 3,
+        };
+        Self { polling: Polling::new(ShardId::from_index(0), start, settings), now: Instant::now() }
+    }
+
+    /// One with an iterator.
+    fn open(start: ReadFrom) -> Self {
+        let mut rig = Self::new(start);
+        rig.reopen(start);
+        rig
+    }
+
+    /// The next step, after waiting as long as it says.
+    fn step(&mut self) -> FetchStep {
+        loop {
+            match self.polling.next(self.now, true) {
+                FetchStep::WaitUntil(instant) => {
+                    assert!(instant > self.now, "a wait must end in the future");
+                    self.now = instant;
+                }
+                step => return step,
+            }
+        }
+    }
+
+    fn answer(&mut self, answer: FetchAnswer) -> bool {
+        self.polling.answered(self.now, answer)
+    }
+
+    fn reopen(&mut self, expected: ReadFrom) {
+        assert_eq!(self.step(), FetchStep::OpenIterator(expected));
+        self.answer(FetchAnswer::Iterator(Ok(ShardIterator::new("i"))));
+    }
+
+    /// One GetRecords call with this answer; whether a batch was queued.
+    fn read(&mut self, result: Result<GetRecordsAnswer, ReadError>) -> bool {
+        assert!(matches!(self.step(), FetchStep::GetRecords { .. }));
+        self.answer(FetchAnswer::Records(result))
+    }
+
+    fn list(&mut self, listing: Listing) -> bool {
+        assert_eq!(self.step(), FetchStep::ListShards);
+        self.answer(FetchAnswer::Shards(listing))
+    }
+
+    fn events(&mut self) -> Vec<FetchEvent> {
+        self.polling.take_events().into()
+    }
+
+    /// The sequence numbers of everything queued, and whether the last batch ends the shard.
+    fn drain(&mut self) -> (Vec<SequenceNumber>, Option<Vec<ChildShard>>) {
+        let (mut numbers, mut ended) = (Vec::new(), None);
+        while let Some(batch) = self.polling.take() {
+            numbers.extend(batch.records.iter().map(|record| record.sequence_number));
+            ended = batch.ended;
+        }
+        (numbers, ended)
+    }
+}
+
+fn records(numbers: &[u64], millis_behind: u64) -> GetRecordsAnswer {
+    GetRecordsAnswer {
+        records: numbers.iter().map(|value| record(*value)).collect(),
+        next: Some(ShardIterator::new("next")),
+        millis_behind_latest: Some(millis_behind),
+        children: Vec::new(),
+    }
+}
+
+fn end(numbers: &[u64], children: Vec<ChildShard>) -> GetRecordsAnswer {
+    GetRecordsAnswer { next: None, children, ..records(numbers, 0) }
+}
+
+#[test]
+fn the_first_iterator_is_opened_where_the_checkpoint_says() {
+    for start in
+        [ReadFrom::TrimHorizon, ReadFrom::Latest, ReadFrom::At(number(5)), ReadFrom::After(number(5))]
+    {
+        assert_eq!(Rig::new(start).step(), FetchStep::OpenIterator(start));
+    }
+}
+
+#[test]
+fn only_one_call_is_under_way() {
+    let mut rig = Rig::new(ReadFrom::TrimHorizon);
+    rig.step();
+    assert_eq!(rig.polling.next(rig.now + SECOND, true), FetchStep::Idle);
+}
+
+#[test]
+fn an_expired_iterator_is_opened_again_behind_the_last_record_at_once() {
+    let mut rig = Rig::open(ReadFrom::At(number(5)));
+    rig.read(Ok(records(&[5, 6, 7], 10)));
+    rig.drain();
+    rig.read(Err(ReadError::ExpiredIterator));
+    let before = rig.now;
+    rig.reopen(ReadFrom::After(number(7)));
+    assert_eq!(rig.now, before);
+    assert_eq!(rig.events(), [FetchEvent::ExpiredIterator]);
+}
+
+#[test]
+fn an_iterator_that_expires_before_the_first_record_starts_over() {
+    for start in [ReadFrom::TrimHorizon, ReadFrom::At(number(5))] {
+        let mut rig = Rig::open(start);
+        rig.read(Ok(records(&[], 0)));
+        rig.read(Err(ReadError::ExpiredIterator));
+        rig.reopen(start);
+    }
+}
+
+#[test]
+fn latest_that_must_be_opened_again_is_told() {
+    let mut rig = Rig::open(ReadFrom::Latest);
+    rig.read(Err(ReadError::ExpiredIterator));
+    rig.reopen(ReadFrom::Latest);
+    assert!(rig.events().contains(&FetchEvent::LatestReopened));
+}
+
+#[test]
+fn a_shard_that_is_behind_is_read_at_the_services_limit_and_one_that_is_not_at_the_idle_time() {
+    for (millis_behind, expected) in [(5_000, Duration::from_millis(200)), (0, SECOND)] {
+        let mut rig = Rig::open(ReadFrom::TrimHorizon);
+        rig.read(Ok(records(&[1], millis_behind)));
+        rig.drain();
+        let before = rig.now;
+        rig.step();
+        assert_eq!(rig.now - before, expected);
+    }
+}
+
+#[test]
+fn a_large_answer_is_paid_for_at_two_mebibytes_a_second() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    let big = GetRecordsAnswer { records: vec![sized(1, 10 * 1024 * 1024)], ..records(&[], 60_000) };
+    rig.read(Ok(big));
+    rig.drain();
+    let before = rig.now;
+    rig.step();
+    assert_eq!(rig.now - before, 5 * SECOND);
+}
+
+#[test]
+fn calls_never_exceed_five_a_second_whatever_is_answered() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    let begin = rig.now;
+    for call in 0..50 {
+        rig.read(Ok(records(&[call + 1], 1)));
+        rig.drain();
+    }
+    assert!(rig.now - begin >= 49 * Duration::from_millis(200));
+}
+
+#[test]
+fn throttling_keeps_the_iterator_and_waits_longer_each_time() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    let begin = rig.now;
+    for _ in 0..20 {
+        assert!(!rig.read(Err(ReadError::Throttled)));
+    }
+    assert!(rig.now - begin > 20 * SECOND, "{:?}", rig.now - begin);
+    assert!(rig.read(Ok(records(&[1], 0))), "the same iterator is used, nothing was opened");
+    assert_eq!(rig.events().len(), 20);
+}
+
+#[test]
+fn errors_of_the_service_keep_the_iterator() {
+    let errors = [
+        ReadError::Unavailable("timeout".into()),
+        ReadError::AccessDenied("no".into()),
+        ReadError::Malformed("number".into()),
+    ];
+    for error in errors {
+        let mut rig = Rig::open(ReadFrom::TrimHorizon);
+        rig.read(Err(error.clone()));
+        assert_eq!(rig.events(), [FetchEvent::Failed(error)]);
+        assert!(rig.read(Ok(records(&[1], 0))));
+    }
+}
+
+#[test]
+fn a_refused_iterator_is_opened_again_at_the_same_place() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    rig.read(Ok(records(&[3], 1)));
+    rig.drain();
+    rig.read(Err(ReadError::InvalidArgument("iterator".into())));
+    rig.reopen(ReadFrom::After(number(3)));
+}
+
+#[test]
+fn the_end_with_children_ends_the_shard_after_its_records() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    assert!(rig.read(Ok(end(&[1, 2], vec![child(1, &[0]), child(2, &[0])]))));
+    let (numbers, ended) = rig.drain();
+    assert_eq!(numbers, [number(1), number(2)]);
+    assert_eq!(ended.unwrap().len(), 2);
+    assert_eq!(rig.step(), FetchStep::Idle);
+}
+
+#[test]
+fn contradictory_answers_are_refused_and_read_again() {
+    let with_both = GetRecordsAnswer { children: vec![child(1, &[0])], ..records(&[1], 0) };
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    assert!(!rig.read(Ok(with_both)));
+    assert!(rig.read(Ok(records(&[1], 0))), "nothing was consumed");
+
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    assert!(!rig.read(Ok(end(&[1], vec![child(1, &[])]))));
+    rig.reopen(ReadFrom::TrimHorizon);
+    assert!(matches!(rig.events()[0], FetchEvent::InvalidAnswer(_)));
+}
+
+#[test]
+fn an_answer_cut_off_after_some_records_is_read_on_behind_them() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    assert!(rig.read(Ok(end(&[1, 2], vec![]))));
+    let (numbers, ended) = rig.drain();
+    assert_eq!((numbers.len(), ended), (2, None));
+    rig.reopen(ReadFrom::After(number(2)));
+}
+
+#[test]
+fn an_end_without_children_is_believed_only_if_the_list_shows_them() {
+    let table = [
+        (vec![listed(0, None, true)], None),
+        (vec![listed(0, None, false)], None),
+        (vec![listed(0, None, false), listed(1, Some(0), true), listed(2, Some(7), true)], Some(1)),
+    ];
+    for (shards, children) in table {
+        let mut rig = Rig::open(ReadFrom::TrimHorizon);
+        assert!(!rig.read(Ok(end(&[], vec![]))));
+        assert_eq!(rig.list(Listing::Shards(shards)), children.is_some());
+        match children {
+            Some(count) => assert_eq!(rig.drain().1.unwrap().len(), count),
+            None => rig.reopen(ReadFrom::TrimHorizon),
+        }
+    }
+}
+
+#[test]
+fn not_found_never_ends_a_shard_that_is_listed() {
+    for shards in [vec![listed(0, None, true)], vec![listed(0, None, false), listed(1, Some(0), true)]] {
+        let mut rig = Rig::open(ReadFrom::TrimHorizon);
+        rig.read(Ok(records(&[4], 1)));
+        rig.drain();
+        rig.read(Err(ReadError::NotFound));
+        assert!(!rig.list(Listing::Shards(shards)));
+        rig.reopen(ReadFrom::After(number(4)));
+    }
+}
+
+#[test]
+fn a_shard_missing_from_three_lists_is_gone_and_its_children_go_on() {
+    let mut rig = Rig::new(ReadFrom::At(number(5)));
+    rig.step();
+    rig.answer(FetchAnswer::Iterator(Err(ReadError::NotFound)));
+    let shards = || Listing::Shards(vec![listed(1, Some(0), true)]);
+    assert!(!rig.list(shards()));
+    assert!(!rig.list(Listing::Failed("timeout".into())));
+    assert!(!rig.list(shards()));
+    assert!(rig.list(shards()));
+    assert_eq!(rig.drain().1.unwrap()[0].id, ShardId::from_index(1));
+    assert!(rig.events().contains(&FetchEvent::ShardGone));
+}
+
+#[test]
+fn a_stream_is_gone_only_when_three_lists_say_so() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    rig.read(Err(ReadError::NotFound));
+    for _ in 0..3 {
+        rig.list(Listing::StreamNotFound);
+    }
+    assert_eq!(rig.step(), FetchStep::StreamGone);
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    rig.read(Err(ReadError::NotFound));
+    rig.list(Listing::StreamNotFound);
+    rig.list(Listing::Shards(vec![listed(0, None, true)]));
+    rig.reopen(ReadFrom::TrimHorizon);
+}
+
+#[test]
+fn a_checkpoint_older_than_the_retention_goes_on_at_the_horizon_and_is_told() {
+    let mut rig = Rig::new(ReadFrom::At(number(5)));
+    rig.step();
+    rig.answer(FetchAnswer::Iterator(Err(ReadError::InvalidArgument("too old".into()))));
+    rig.reopen(ReadFrom::TrimHorizon);
+    let trimmed = FetchEvent::CheckpointTrimmed { checkpoint: number(5), first: None };
+    assert!(rig.events().contains(&trimmed));
+    rig.read(Ok(records(&[9], 1)));
+    rig.drain();
+    rig.read(Err(ReadError::ExpiredIterator));
+    rig.reopen(ReadFrom::After(number(9)));
+}
+
+#[test]
+fn a_first_record_behind_the_checkpoint_shows_a_gap_and_the_checkpoint_itself_shows_none() {
+    for (first, gaps) in [(5, 0), (8, 1)] {
+        let mut rig = Rig::open(ReadFrom::At(number(5)));
+        rig.read(Ok(records(&[first, 9], 1)));
+        let trimmed = FetchEvent::CheckpointTrimmed { checkpoint: number(5), first: Some(number(first)) };
+        assert_eq!(rig.events().iter().filter(|event| **event == trimmed).count(), gaps);
+    }
+}
+
+#[test]
+fn records_that_came_before_do_not_come_again() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    rig.read(Ok(records(&[1, 2], 1)));
+    rig.read(Ok(records(&[1, 2, 3], 1)));
+    assert_eq!(rig.drain().0, [number(1), number(2), number(3)]);
+}
+
+#[test]
+fn empty_answers_are_handed_over_only_when_asked_for() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    assert!(!rig.read(Ok(records(&[], 0))));
+    rig.polling.settings.keep_empty = true;
+    assert!(rig.read(Ok(records(&[], 0))));
+}
+
+#[test]
+fn reading_ahead_stops_at_four_batches_or_eight_mebibytes_or_without_memory() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    for call in 1..=4 {
+        rig.read(Ok(records(&[call], 1)));
+    }
+    assert_eq!(rig.polling.next(rig.now + SECOND, true), FetchStep::Idle);
+    rig.polling.take();
+    assert_ne!(rig.polling.next(rig.now + SECOND, true), FetchStep::Idle);
+
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    rig.read(Ok(GetRecordsAnswer { records: vec![sized(1, 8 * 1024 * 1024)], ..records(&[], 1) }));
+    assert_eq!(rig.polling.next(rig.now + 60 * SECOND, true), FetchStep::Idle);
+
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    rig.read(Ok(records(&[1], 1)));
+    assert_eq!(rig.polling.next(rig.now + SECOND, false), FetchStep::Idle);
+    rig.polling.take();
+    assert_ne!(rig.polling.next(rig.now + SECOND, false), FetchStep::Idle, "the next batch is always read");
+}

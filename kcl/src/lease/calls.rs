@@ -1,0 +1,123 @@
+//! Calls to the lease store, each given up after its time.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kinesis_shard::{Backoff, Clock};
+
+use super::{Lease, LeaseKey, LeaseStore, LeaseStoreError, MetaUpdate, NewLease, Operation, Write};
+
+/// How often a call that changes nothing when repeated is tried before its error is told.
+const ATTEMPTS: u32 = 4;
+
+/// The store, as keeper and held leases use it.
+#[derive(Debug, Clone)]
+pub(crate) struct Calls {
+    store: Arc<dyn LeaseStore>,
+    clock: Clock,
+    timeout: Duration,
+    seed: u64,
+}
+
+impl Calls {
+    pub(crate) fn new(store: Arc<dyn LeaseStore>, clock: Clock, timeout: Duration, seed: u64) -> Self {
+        Self { store, clock, timeout, seed }
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Pauses between attempts on one row; from the seed and the key, so that rows do not try in step.
+    pub(crate) fn backoff(&self, key: &LeaseKey) -> Backoff {
+        let salt = key.as_str().bytes().fold(self.seed, |sum, byte| sum.rotate_left(5) ^ u64::from(byte));
+        Backoff::new(self.timeout / 40, self.timeout, 2.0, salt)
+    }
+
+    pub(crate) async fn prepare(&self) -> Result<(), LeaseStoreError> {
+        // Creating a table may take minutes: the store itself knows how long to wait.
+        self.store.prepare().await
+    }
+
+    pub(crate) async fn list(&self) -> Result<Vec<Lease>, LeaseStoreError> {
+        // A large table is read page by page: its time grows with it, so only a dead connection is cut off here.
+        self.within(self.timeout * 5, "a listing", self.store.list()).await
+    }
+
+    pub(crate) async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
+        self.repeated(key, || self.within(self.timeout, "a read", self.store.get(key))).await
+    }
+
+    /// Creates a lease if there is none. Tried again when in doubt: a second creation changes nothing.
+    pub(crate) async fn create(&self, lease: &NewLease) -> Result<bool, LeaseStoreError> {
+        let create = || self.within(self.timeout, "a creation", self.store.create_if_absent(lease.clone()));
+        self.repeated(&lease.key, create).await
+    }
+
+    /// Notes what is known about the shard. Tried again when in doubt.
+    pub(crate) async fn note(&self, key: &LeaseKey, update: &MetaUpdate) -> Result<Write, LeaseStoreError> {
+        let note = || self.within(self.timeout, "a note", self.store.update_meta(key, update.clone()));
+        self.repeated(key, note).await
+    }
+
+    /// One conditional write, tried once: what to do in doubt is for the caller's rules.
+    pub(crate) async fn write(
+        &self,
+        key: &LeaseKey,
+        operation: &Operation,
+    ) -> Result<Write, LeaseStoreError> {
+        self.within(self.timeout, operation.name(), self.dispatch(key, operation)).await
+    }
+
+    async fn dispatch(&self, key: &LeaseKey, operation: &Operation) -> Result<Write, LeaseStoreError> {
+        let store = &self.store;
+        match operation.clone() {
+            Operation::Create(lease) => {
+                let created = store.create_if_absent(lease.clone()).await?;
+                Ok(if created { Write::Applied(Lease::created(lease)) } else { Write::Refused(None) })
+            }
+            Operation::Renew { expected, during_handoff } => store.renew(key, expected, during_handoff).await,
+            Operation::Take { expected, worker } => store.take(key, expected, &worker).await,
+            Operation::Assign { expected, worker } => store.assign(key, &expected, &worker).await,
+            Operation::StartHandoff { from, to } => store.start_handoff(key, &from, &to).await,
+            Operation::Release { expected, counter } => store.release(key, &expected, counter).await,
+            Operation::Checkpoint { expected, update } => store.checkpoint(key, expected, update).await,
+            Operation::UpdateMeta(update) => store.update_meta(key, update).await,
+            Operation::Delete { expected } => store.delete(key, expected).await,
+        }
+    }
+
+    async fn repeated<T, F>(&self, key: &LeaseKey, call: impl Fn() -> F + Send) -> Result<T, LeaseStoreError>
+    where
+        F: Future<Output = Result<T, LeaseStoreError>> + Send,
+        T: Send,
+    {
+        let mut backoff = self.backoff(key);
+        for _ in 1..ATTEMPTS {
+            match call().await {
+                Err(error) if error.is_retryable() => {
+                    tracing::debug!(lease_key = %key, %error, "lease store call failed, trying again");
+                    self.clock.sleep_until(self.clock.now() + backoff.next_delay()).await;
+                }
+                answer => return answer,
+            }
+        }
+        call().await
+    }
+
+    async fn within<T>(
+        &self,
+        time: Duration,
+        what: &str,
+        call: impl Future<Output = Result<T, LeaseStoreError>> + Send,
+    ) -> Result<T, LeaseStoreError> {
+        let deadline = self.clock.now() + time;
+        tokio::select! {
+            // The answer first: one that arrived together with the deadline is better than a doubt.
+            biased;
+            answer = call => answer,
+            () = self.clock.sleep_until(deadline) => Err(LeaseStoreError::timed_out(what)),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Hand-over, release, checkpoints, notes.
+
+use bytes::Bytes;
+use futures::future::FutureExt;
+use kinesis_shard::{Checkpoint, ExtendedSequenceNumber, HashKeyRange, SequenceNumber, ShardId};
+
+use super::{
+    Broken, Check, CheckpointUpdate, Lease, LeaseCounter, MetaUpdate, Outcome, Owners, PendingCheckpoint,
+    Table, ann, applied, bob, equal, key, refused,
+};
+
+pub(super) fn checks() -> Vec<Check> {
+    macro_rules! check {
+        ($name:ident, $sentence:literal) => {
+            Check { name: stringify!($name), sentence: $sentence, run: |table| $name(table).boxed() }
+        };
+    }
+    vec![
+        check!(assign_checks_owners, "an assignment needs both owner fields as read, not the counter"),
+        check!(assign_owns, "an assignment sets the owner, raises the counter and ends a hand-over"),
+        check!(handoff_marks, "a hand-over names both workers and leaves the counter alone"),
+        check!(handoff_is_conditional, "a hand-over needs the right owner and no other hand-over"),
+        check!(release_frees, "a release removes the owner and raises the counter"),
+        check!(release_is_conditional, "a release needs both owner fields and the counter as read"),
+        check!(release_completes_handoff, "a release during a hand-over leaves the row to the new owner"),
+        check!(checkpoint_writes, "a checkpoint is written, raises the counter and sets the switches to 0"),
+        check!(
+            checkpoint_is_conditional,
+            "a checkpoint with another counter is refused, with the row as it is"
+        ),
+        check!(checkpoints_keep_every_digit, "every kind of checkpoint comes back as it was written"),
+        check!(
+            pending_comes_back,
+            "a pending checkpoint and its bytes come back, and go with the next checkpoint"
+        ),
+        check!(pending_without_state, "a pending checkpoint without bytes is not one with empty bytes"),
+        check!(
+            notes_keep_the_counter,
+            "children and hash range are noted without counter and without touching the rest"
+        ),
+        check!(first_pin_stays, "the first note of what LATEST means stays"),
+        check!(checkpoint_keeps_the_notes, "a checkpoint keeps owner, parents, children and hash range"),
+    ]
+}
+
+fn at(sequence_number: &str, sub_sequence_number: u64) -> Result<Checkpoint, Broken> {
+    let sequence_number: SequenceNumber =
+        sequence_number.parse().map_err(|error| Broken(format!("a number of the suite: {error}")))?;
+    Ok(Checkpoint::At(ExtendedSequenceNumber { sequence_number, sub_sequence_number }))
+}
+
+fn update(checkpoint: Checkpoint) -> CheckpointUpdate {
+    CheckpointUpdate { checkpoint, pending: None }
+}
+
+async fn assign_checks_owners(table: Table) -> Outcome {
+    let row = table.owned(&key(), &ann()).await?;
+    let wrong = [
+        Owners::default(),
+        Owners { owner: Some(bob()), checkpoint_owner: None },
+        Owners { owner: Some(ann()), checkpoint_owner: Some(bob()) },
+    ];
+    for owners in wrong {
+        table.untouched(&row, table.0.assign(&key(), &owners, &bob()).await?).await?;
+    }
+    applied(table.0.renew(&key(), row.counter, false).await?)?;
+    applied(table.0.assign(&key(), &row.owners(), &bob()).await?)?;
+    Ok(())
+}
+
+async fn assign_owns(table: Table) -> Outcome {
+    table.owned(&key(), &ann()).await?;
+    let marked = applied(table.0.start_handoff(&key(), &ann(), &bob()).await?)?;
+    let row = applied(table.0.assign(&key(), &marked.owners(), &bob()).await?)?;
+    equal(row.owners(), Owners { owner: Some(bob()), checkpoint_owner: None })?;
+    equal(row.counter, marked.counter.next())?;
+    // The stored owner does not change, so that an orderly hand-over is no switch.
+    equal(row.owner_switches_since_checkpoint, 0)?;
+    equal(table.row(&key()).await?, row)
+}
+
+async fn handoff_marks(table: Table) -> Outcome {
+    let row = table.owned(&key(), &ann()).await?;
+    let marked = applied(table.0.start_handoff(&key(), &ann(), &bob()).await?)?;
+    let expected = Lease { owner: Some(bob()), checkpoint_owner: Some(ann()), ..row };
+    equal(&marked, &expected)?;
+    equal(table.row(&key()).await?, expected)
+}
+
+async fn handoff_is_conditional(table: Table) -> Outcome {
+    let row = table.owned(&key(), &ann()).await?;
+    table.untouched(&row, table.0.start_handoff(&key(), &bob(), &ann()).await?).await?;
+    let marked = applied(table.0.start_handoff(&key(), &ann(), &bob()).await?)?;
+    table.untouched(&marked, table.0.start_handoff(&key(), &ann(), &bob()).await?).await?;
+    table.untouched(&marked, table.0.start_handoff(&key(), &bob(), &ann()).await?).await
+}
+
+async fn release_frees(table: Table) -> Outcome {
+    let row = table.owned(&key(), &ann()).await?;
+    let free = applied(table.0.release(&key(), &row.owners(), row.counter).await?)?;
+    equal(free.owners(), Owners::default())?;
+    equal(free.counter, row.counter.next())?;
+    equal(table.row(&key()).await?, free.clone())?;
+    applied(table.0.take(&key(), free.counter, &bob()).await?)?;
+    Ok(())
+}
+
+async fn release_is_conditional(table: Table) -> Outcome {
+    let row = table.owned(&key(), &ann()).await?;
+    let theirs = Owners { owner: Some(bob()), checkpoint_owner: None };
+    table.untouched(&row, table.0.release(&key(), &theirs, row.counter).await?).await?;
+    table.untouched(&row, table.0.release(&key(), &row.owners(), LeaseCounter::ZERO).await?).await?;
+    let marked = applied(table.0.start_handoff(&key(), &ann(), &bob()).await?)?;
+    table.untouched(&marked, table.0.release(&key(), &row.owners(), row.counter).await?).await
+}
+
+async fn release_completes_handoff(table: Table) -> Outcome {
+    table.owned(&key(), &ann()).await?;
+    let marked = applied(table.0.start_handoff(&key(), &ann(), &bob()).await?)?;
+    let row = applied(table.0.release(&key(), &marked.owners(), marked.counter).await?)?;
+    equal(row.owners(), Owners { owner: Some(bob()), checkpoint_owner: None })?;
+    equal(row.counter, marked.counter.next())
+}
+
+async fn checkpoint_writes(table: Table) -> Outcome {
+    let row = table.owned(&key(), &ann()).await?;
+    let row = applied(table.0.take(&key(), row.counter, &bob()).await?)?;
+    equal(row.owner_switches_since_checkpoint, 1)?;
+    let to = at("49590338271490256608559692538361571095921575989136588898", 3)?;
+    let written = applied(table.0.checkpoint(&key(), row.counter, update(to)).await?)?;
+    equal((written.checkpoint, written.counter), (to, row.counter.next()))?;
+    equal(written.owner_switches_since_checkpoint, 0)?;
+    equal(table.row(&key()).await?, written)
+}
+
+async fn checkpoint_is_conditional(table: Table) -> Outcome {
+    let old = table.owned(&key(), &ann()).await?;
+    let row = applied(table.0.take(&key(), old.counter, &bob()).await?)?;
+    for wrong in [old.counter, row.counter.next()] {
+        let write = table.0.checkpoint(&key(), wrong, update(Checkpoint::ShardEnd)).await?;
+        table.untouched(&row, write).await?;
+    }
+    Ok(())
+}
+
+async fn checkpoints_keep_every_digit(table: Table) -> Outcome {
+    let mut row = table.owned(&key(), &ann()).await?;
+    let all = [
+        Checkpoint::AtTimestamp,
+        Checkpoint::TrimHorizon,
+        Checkpoint::Latest,
+        at("0", 0)?,
+        at("49590338271490256608559692538361571095921575989136588898", 0)?,
+        at("49590338271490256608559692538361571095921575989136588899", 10_000)?,
+        Checkpoint::ShardEnd,
+    ];
+    for checkpoint in all {
+        row = applied(table.0.checkpoint(&key(), row.counter, update(checkpoint)).await?)?;
+        equal(table.row(&key()).await?.checkpoint, checkpoint)?;
+    }
+    Ok(())
+}
+
+async fn pending_comes_back(table: Table) -> Outcome {
+    let row = table.owned(&key(), &ann()).await?;
+    let pending =
+        PendingCheckpoint { checkpoint: at("12", 1)?, state: Some(Bytes::from_static(b"\0\xff mine")) };
+    let prepared = CheckpointUpdate { checkpoint: row.checkpoint, pending: Some(pending.clone()) };
+    let row = applied(table.0.checkpoint(&key(), row.counter, prepared).await?)?;
+    equal(row.pending_checkpoint.as_ref(), Some(&pending))?;
+    equal(table.row(&key()).await?.pending_checkpoint, Some(pending.clone()))?;
+    // A new owner is told what the old one had prepared.
+    let row = applied(table.0.take(&key(), row.counter, &bob()).await?)?;
+    equal(row.pending_checkpoint.as_ref(), Some(&pending))?;
+    let row = applied(table.0.checkpoint(&key(), row.counter, update(pending.checkpoint)).await?)?;
+    equal(row.pending_checkpoint, None)?;
+    equal(table.row(&key()).await?.pending_checkpoint, None)
+}
+
+async fn pending_without_state(table: Table) -> Outcome {
+    let mut row = table.owned(&key(), &ann()).await?;
+    for state in [None, Some(Bytes::from_static(b"x"))] {
+        let pending = Some(PendingCheckpoint { checkpoint: at("5", 0)?, state });
+        let prepared = CheckpointUpdate { checkpoint: row.checkpoint, pending: pending.clone() };
+        row = applied(table.0.checkpoint(&key(), row.counter, prepared).await?)?;
+        equal(table.row(&key()).await?.pending_checkpoint, pending)?;
+    }
+    Ok(())
+}
+
+async fn notes_keep_the_counter(table: Table) -> Outcome {
+    let row = table.owned(&key(), &ann()).await?;
+    let children = vec![ShardId::from_index(8), ShardId::from_index(9)];
+    let note = MetaUpdate { children: Some(children.clone()), ..MetaUpdate::default() };
+    let noted = applied(table.0.update_meta(&key(), note).await?)?;
+    equal(&noted, &Lease { children: children.clone(), ..row.clone() })?;
+    let note = MetaUpdate { hash_key_range: Some(HashKeyRange::FULL), ..MetaUpdate::default() };
+    let noted = applied(table.0.update_meta(&key(), note).await?)?;
+    equal(&noted, &Lease { children, hash_key_range: Some(HashKeyRange::FULL), ..row.clone() })?;
+    equal(table.row(&key()).await?, noted)?;
+    // The owner does not notice.
+    applied(table.0.renew(&key(), row.counter, false).await?)?;
+    Ok(())
+}
+
+async fn first_pin_stays(table: Table) -> Outcome {
+    table.created(&key()).await?;
+    for (pin, stays) in
+        [(None, None), (Some(1_700_000_000_123), Some(1_700_000_000_123)), (Some(5), Some(1_700_000_000_123))]
+    {
+        let note = MetaUpdate { latest_pinned_at: pin, ..MetaUpdate::default() };
+        applied(table.0.update_meta(&key(), note).await?)?;
+        equal(table.row(&key()).await?.latest_pinned_at, stays)?;
+    }
+    Ok(())
+}
+
+async fn checkpoint_keeps_the_notes(table: Table) -> Outcome {
+    let row = table.owned(&key(), &ann()).await?;
+    let note = MetaUpdate {
+        children: Some(vec![ShardId::from_index(8)]),
+        hash_key_range: Some(HashKeyRange::FULL),
+        latest_pinned_at: Some(7),
+    };
+    let noted = applied(table.0.update_meta(&key(), note).await?)?;
+    let written = applied(table.0.checkpoint(&key(), row.counter, update(Checkpoint::ShardEnd)).await?)?;
+    let expected = Lease { checkpoint: Checkpoint::ShardEnd, counter: row.counter.next(), ..noted };
+    equal(&written, &expected)?;
+    equal(table.row(&key()).await?, expected)?;
+    equal(refused(table.0.renew(&key(), row.counter, false).await?)?.is_some(), true)
+}

@@ -1,0 +1,425 @@
+//! A lease in the hands of a worker: its writes one at a time, and the news of its loss.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use kinesis_shard::{Checkpoint, ListShardsError};
+use tokio::sync::Notify;
+
+use super::calls::Calls;
+use super::keeper::{ShardSync, SyncError};
+use super::tenure::{Answer, End, Next, Purpose, Tenure, Unwritable};
+use super::{
+    Lease, LeaseKey, LeaseStoreError, MetaUpdate, NewLease, Operation, PendingCheckpoint, WorkerId, Write,
+};
+
+/// How often a checkpoint or a release is tried before its error is told.
+const ATTEMPTS: u32 = 4;
+
+/// Why a held lease could not be written.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum HeldLeaseError {
+    /// The lease is not ours any more. Nothing was written.
+    #[error("lease {key} {}: stop processing, nothing was written", lost_to(moved_to.as_ref()))]
+    Lost {
+        /// Which lease.
+        key: LeaseKey,
+        /// Who has it now, if that is known.
+        moved_to: Option<WorkerId>,
+    },
+    /// The checkpoint lies before one that was written, or tried, since the lease was gained. Nothing was written.
+    #[error("checkpoint {asked:?} of lease {key} lies before {floor:?}: a checkpoint never goes back")]
+    Backwards {
+        /// Which lease.
+        key: LeaseKey,
+        /// What was asked for.
+        asked: Checkpoint,
+        /// The largest checkpoint tried.
+        floor: Checkpoint,
+    },
+    /// The lease store did not do it.
+    #[error(transparent)]
+    Store(#[from] LeaseStoreError),
+    /// The shards could not be listed, which the end of a merged shard needs.
+    #[error(transparent)]
+    Shards(#[from] ListShardsError),
+    /// The shards were listed in the middle of a reshard: the same call may succeed later.
+    #[error("the listed shards do not fit together: a reshard is under way, try again later")]
+    Resharding,
+}
+
+impl From<SyncError> for HeldLeaseError {
+    fn from(error: SyncError) -> Self {
+        match error {
+            SyncError::Store(error) => Self::Store(error),
+            SyncError::Shards(error) => Self::Shards(error),
+            SyncError::Inconsistent => Self::Resharding,
+        }
+    }
+}
+
+fn lost_to(moved_to: Option<&WorkerId>) -> String {
+    moved_to.map_or_else(|| "is not held any more".to_owned(), |worker| format!("moved to {worker}"))
+}
+
+/// Leases whose tenure is over or whose shard is done, for the keeper to drop.
+#[derive(Debug, Default)]
+pub(crate) struct EndedLeases {
+    // Unbounded in type only: each holding announces itself once.
+    queue: Mutex<VecDeque<(LeaseKey, u64)>>,
+    news: Notify,
+}
+
+impl EndedLeases {
+    fn announce(&self, key: LeaseKey, tenure: u64) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back((key, tenure));
+        self.news.notify_one();
+    }
+
+    pub(crate) fn take_all(&self) -> VecDeque<(LeaseKey, u64)> {
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Resolves when something was announced. Cancel safe.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+}
+
+/// A lease that this worker holds, or held. Clones are the same holding.
+#[derive(Debug, Clone)]
+pub(crate) struct HeldLease(Arc<Holding>);
+
+#[derive(Debug)]
+struct Holding {
+    worker: WorkerId,
+    start: Lease,
+    number: u64,
+    calls: Calls,
+    sync: Arc<ShardSync>,
+    ended: Arc<EndedLeases>,
+    announced: AtomicBool,
+    /// Held during a write: renewals and checkpoints of one lease are one sequence.
+    writes: tokio::sync::Mutex<()>,
+    tenure: Mutex<Tenure>,
+    over: Notify,
+}
+
+/// What every held lease of a keeper shares.
+#[derive(Debug, Clone)]
+pub(crate) struct Hands {
+    pub(crate) worker: WorkerId,
+    pub(crate) calls: Calls,
+    pub(crate) sync: Arc<ShardSync>,
+    pub(crate) ended: Arc<EndedLeases>,
+}
+
+impl HeldLease {
+    pub(crate) fn new(hands: Hands, tenure: Tenure, number: u64) -> Self {
+        Self(Arc::new(Holding {
+            worker: hands.worker,
+            start: tenure.row().clone(),
+            number,
+            calls: hands.calls,
+            sync: hands.sync,
+            ended: hands.ended,
+            announced: AtomicBool::new(false),
+            writes: tokio::sync::Mutex::new(()),
+            tenure: Mutex::new(tenure),
+            over: Notify::new(),
+        }))
+    }
+
+    pub(crate) fn key(&self) -> &LeaseKey {
+        &self.0.start.key
+    }
+
+    pub(crate) fn worker(&self) -> &WorkerId {
+        &self.0.worker
+    }
+
+    /// The row as the take left it: start position, parents, pending checkpoint.
+    pub(crate) fn start(&self) -> &Lease {
+        &self.0.start
+    }
+
+    /// A number no other holding of this keeper has.
+    pub(crate) fn tenure(&self) -> u64 {
+        self.0.number
+    }
+
+    /// Whether this worker may act as the owner. Ask right before each call of a processor, with no await between.
+    pub(crate) fn is_valid(&self, now: Instant) -> bool {
+        self.belief().is_valid(now)
+    }
+
+    pub(crate) fn renew_at(&self) -> Instant {
+        self.belief().renew_at()
+    }
+
+    /// A copy of what is believed, for the keeper's books.
+    pub(crate) fn snapshot(&self) -> Tenure {
+        self.belief().clone()
+    }
+
+    fn now(&self) -> Instant {
+        self.0.calls.clock().now()
+    }
+
+    fn belief(&self) -> MutexGuard<'_, Tenure> {
+        self.0.tenure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves once the lease is lost, given up or handed over, also when nothing but time ended it. After `SHARD_END`
+    /// was written it resolves only by [`release`](Self::release). Cancel safe.
+    pub(crate) async fn lost(&self) {
+        let clock = self.0.calls.clock();
+        loop {
+            let over = self.0.over.notified();
+            tokio::pin!(over);
+            // Before the check, so that an end between check and await is not missed.
+            over.as_mut().enable();
+            let expires_at = {
+                let mut belief = self.belief();
+                (!belief.expire(clock.now())).then(|| belief.expires_at())
+            };
+            let Some(expires_at) = expires_at else {
+                self.announce_end();
+                return;
+            };
+            match expires_at {
+                Some(until) => tokio::select! {
+                    // Either way the loop looks again; no order can starve.
+                    biased;
+                    () = over => {}
+                    () = clock.sleep_until(until) => {}
+                },
+                None => over.await,
+            }
+        }
+    }
+
+    /// Tells the keeper, once, that there is nothing to renew any more, and wakes whoever waits for the loss.
+    fn announce_end(&self) {
+        let (over, finished) = {
+            let belief = self.belief();
+            (belief.end().is_some(), belief.is_finished())
+        };
+        if over {
+            self.0.over.notify_waiters();
+        }
+        if (over || finished) && !self.0.announced.swap(true, Ordering::Relaxed) {
+            self.0.ended.announce(self.key().clone(), self.tenure());
+        }
+    }
+
+    /// Renews if that is due: a checkpoint written meanwhile counts. Tries until it is answered or belief runs out.
+    ///
+    /// Dropping the future leaves the renewal in doubt.
+    pub(crate) async fn renew(&self) -> Result<(), HeldLeaseError> {
+        let _turn = self.0.writes.lock().await;
+        if self.renew_at() > self.now() && !self.belief().needs_confirming() {
+            return Ok(());
+        }
+        self.serve(&Purpose::Renew, u32::MAX).await
+    }
+
+    /// Writes a checkpoint; success counts as a renewal. Waits for a renewal of the same lease that is under way.
+    ///
+    /// An error other than [`Lost`](HeldLeaseError::Lost) and [`Backwards`](HeldLeaseError::Backwards) may leave it in
+    /// doubt; the same call may then be made again. Dropping the future leaves it in doubt too.
+    pub(crate) async fn checkpoint(&self, to: Checkpoint) -> Result<(), HeldLeaseError> {
+        self.write_down(Purpose::Checkpoint(to)).await
+    }
+
+    /// Announces a checkpoint, the first of two phases. The checkpoint itself stays.
+    pub(crate) async fn prepare_checkpoint(
+        &self,
+        to: Checkpoint,
+        state: Option<Bytes>,
+    ) -> Result<(), HeldLeaseError> {
+        self.write_down(Purpose::Prepare(PendingCheckpoint { checkpoint: to, state })).await
+    }
+
+    async fn write_down(&self, purpose: Purpose) -> Result<(), HeldLeaseError> {
+        let _turn = self.0.writes.lock().await;
+        self.serve(&purpose, ATTEMPTS).await?;
+        if self.belief().needs_confirming() {
+            // It had landed and only its answer was lost: that gives the counter, not the time. Whether the renewal
+            // works is the next caller's news, the checkpoint is written.
+            if let Err(error) = self.serve(&Purpose::Renew, ATTEMPTS).await {
+                tracing::debug!(lease_key = %self.key(), %error, "renewal after a checkpoint in doubt failed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes until `purpose` is served; the caller holds the turn.
+    async fn serve(&self, purpose: &Purpose, mut attempts: u32) -> Result<(), HeldLeaseError> {
+        let clock = self.0.calls.clock();
+        let mut backoff = self.0.calls.backoff(self.key());
+        loop {
+            let sent_at = clock.now();
+            let operation = self.belief().write(purpose, sent_at);
+            let operation = operation.map_err(|why| self.unwritable(&why, purpose))?;
+            let result = self.0.calls.write(self.key(), &operation).await;
+            let error = result.as_ref().err().cloned();
+            let next = self.belief().answered(&operation, sent_at, answer(result));
+            self.announce_end();
+            match next {
+                Next::Done => return Ok(()),
+                Next::Again => {}
+                Next::Retry => {
+                    attempts -= 1;
+                    if let Some(error) = error.filter(|error| attempts == 0 || !error.is_retryable()) {
+                        return Err(error.into());
+                    }
+                    if attempts == 0 {
+                        return Err(self.lost_error());
+                    }
+                    clock.sleep_until(clock.now() + backoff.next_delay()).await;
+                }
+                Next::HandOver { served } => {
+                    self.give_away().await?;
+                    return if served { Ok(()) } else { Err(self.lost_error()) };
+                }
+                Next::Over => return Err(self.lost_error()),
+            }
+        }
+    }
+
+    fn unwritable(&self, why: &Unwritable, purpose: &Purpose) -> HeldLeaseError {
+        let asked = match purpose {
+            Purpose::Checkpoint(to) => *to,
+            Purpose::Prepare(pending) => pending.checkpoint,
+            Purpose::Renew => self.belief().row().checkpoint,
+        };
+        match why {
+            Unwritable::Backwards { floor } => {
+                HeldLeaseError::Backwards { key: self.key().clone(), asked, floor: *floor }
+            }
+            Unwritable::Over(_) => {
+                self.announce_end();
+                self.lost_error()
+            }
+        }
+    }
+
+    fn lost_error(&self) -> HeldLeaseError {
+        let moved_to = match self.belief().end() {
+            Some(End::Moved(to) | End::HandedOver(to)) => to.clone().filter(|to| to != self.worker()),
+            _ => None,
+        };
+        HeldLeaseError::Lost { key: self.key().clone(), moved_to }
+    }
+
+    /// Creates the leases of the shards that follow, and notes them on this row. The `SHARD_END` checkpoint comes after.
+    /// It may be called again; dropping it half way leaves children that wait for this shard's end.
+    ///
+    /// A child of two parents is created only after the other parent's lease was looked for and, if the shard is listed
+    /// still, created: afterwards nobody would, and its records would never be read.
+    pub(crate) async fn end_shard(&self, children: &[NewLease]) -> Result<(), HeldLeaseError> {
+        if self.belief().expire(self.now()) {
+            self.announce_end();
+            return Err(self.lost_error());
+        }
+        let calls = &self.0.calls;
+        if self.merges_with_an_unknown_shard(children).await? {
+            self.0.sync.run().await?;
+        }
+        for child in children {
+            calls.create(child).await?;
+        }
+        if !children.is_empty() {
+            let names = children.iter().map(|child| child.key.shard_id()).collect();
+            let update = MetaUpdate { children: Some(names), ..MetaUpdate::default() };
+            if calls.note(self.key(), &update).await? == Write::Refused(None) {
+                return Err(self.lost_error());
+            }
+        }
+        Ok(())
+    }
+
+    async fn merges_with_an_unknown_shard(&self, children: &[NewLease]) -> Result<bool, LeaseStoreError> {
+        for child in children.iter().filter(|child| child.parents.len() > 1) {
+            if self.0.calls.get(&child.key).await?.is_some() {
+                continue;
+            }
+            for parent in &child.parents {
+                if self.0.calls.get(&self.key().sibling(parent)).await?.is_none() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether every parent is done: its row is gone, or at `SHARD_END`. Cancel safe.
+    pub(crate) async fn parents_done(&self) -> Result<bool, LeaseStoreError> {
+        for parent in &self.start().parents {
+            let row = self.0.calls.get(&self.key().sibling(parent)).await?;
+            if row.is_some_and(|row| !row.is_finished()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives the lease up, so that another worker can take it at once. Ok also when it was not ours any more.
+    ///
+    /// Belief ends before the row is given away. An error means that the row still names this worker: others take it
+    /// after the failover time. The same holds when the future is dropped.
+    pub(crate) async fn release(&self) -> Result<(), HeldLeaseError> {
+        let _turn = self.0.writes.lock().await;
+        let (first, finished) = {
+            let mut belief = self.belief();
+            belief.expire(self.now());
+            let expired = belief.end() == Some(&End::Expired);
+            (belief.finish_with(End::Released) || expired, belief.is_finished())
+        };
+        self.announce_end();
+        // A finished lease needs no owner, nobody takes it: that write is saved.
+        if first && !finished { self.give_away().await } else { Ok(()) }
+    }
+
+    /// Removes this worker from the row, with belief ended before.
+    async fn give_away(&self) -> Result<(), HeldLeaseError> {
+        let mut backoff = self.0.calls.backoff(self.key());
+        let mut row = self.belief().row().clone();
+        // At most one write of ours is in doubt; a counter beyond it is another process of our name.
+        let ours = row.counter.next();
+        let mut attempts = ATTEMPTS;
+        loop {
+            let operation = Operation::Release { expected: row.owners(), counter: row.counter };
+            match self.0.calls.write(self.key(), &operation).await {
+                Ok(Write::Refused(Some(now)))
+                    if now.actual_owner() == Some(self.worker()) && now.counter <= ours && attempts > 1 =>
+                {
+                    // A late write of ours had landed, or somebody asked for the lease meanwhile.
+                    row = now;
+                }
+                Ok(_) => return Ok(()),
+                Err(error) if attempts == 1 || !error.is_retryable() => return Err(error.into()),
+                Err(_) => {
+                    let clock = self.0.calls.clock();
+                    clock.sleep_until(clock.now() + backoff.next_delay()).await;
+                }
+            }
+            attempts -= 1;
+        }
+    }
+}
+
+/// What the rules make of a store's answer.
+pub(crate) fn answer(result: Result<Write, LeaseStoreError>) -> Answer {
+    match result {
+        Ok(Write::Applied(row)) => Answer::Applied(row),
+        Ok(Write::Refused(row)) => Answer::Refused(row),
+        Err(error) if error.may_have_been_written() => Answer::InDoubt,
+        Err(_) => Answer::Failed,
+    }
+}

@@ -1,0 +1,433 @@
+//! The one that scans, takes, renews and syncs at the intervals.
+//!
+//! ```text
+//!             .--------------------- agenda: what is due ---------------------.
+//!             v                        v                                      v
+//!  scan: list -> observations -> plan -> take, ask      renew: each held lease      sync: shards -> create, delete
+//!                                        |                     |
+//!                             gained <- HeldLease        lost: told by the HeldLease itself
+//! ```
+//!
+//! All of it runs inside one future, which polls its jobs itself: a slow call of one lease holds up no other, and dropping
+//! the future is a crash that leaves nothing behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use kinesis_shard::{Clock, ListShardsError};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::sync::mpsc;
+use tracing::Instrument;
+
+use super::assign::{self, Bounds, Move, Observations, Situation};
+use super::calls::Calls;
+use super::held::{EndedLeases, Hands, HeldLease};
+use super::tenure::{End, Tenure, Terms};
+use super::{Lease, LeaseCounter, LeaseKey, LeaseStore, LeaseStoreError, WorkerId};
+use crate::config::InitialPosition;
+
+// What is due when: pure.
+mod agenda;
+
+// Compares the stream's shards with the table.
+mod shard_sync;
+
+// What is under way.
+mod jobs;
+
+use agenda::{Agenda, Due};
+use jobs::Done;
+use shard_sync::Synced;
+pub(crate) use shard_sync::{ListShards, ShardSync, SyncError, WhichShards};
+
+/// By how much a clock may run too fast or too slow, in millionths: 1 %. Crystals are off by up to 100 millionths, time
+/// daemons slew by up to 500, virtual machines add little; a hundredth leaves a wide margin for a fifth of a second of the
+/// default failover time.
+const CLOCK_ERROR_PPM: u32 = 10_000;
+
+/// What a keeper is told.
+#[derive(Debug, Clone)]
+pub(crate) struct KeeperSettings {
+    pub(crate) worker_id: WorkerId,
+    /// How long a counter must stand still before a lease may be taken; the same for the whole fleet. Default 10 s.
+    pub(crate) failover_time: Duration,
+    /// How long after a write the next renewal is due. Default a third of the failover time, less 25 ms.
+    pub(crate) renewal_interval: Duration,
+    /// The pause between two scans of a small table. Default 1 s, at most half the failover time; `agenda` says why.
+    pub(crate) scan_interval: Duration,
+    /// The pause between two shard syncs. Default 60 s.
+    pub(crate) shard_sync_interval: Duration,
+    /// After which time a call to the store is in doubt. Default a fifth of the failover time, so that after a hung call
+    /// two more fit into belief.
+    pub(crate) store_call_timeout: Duration,
+    /// How many leases this worker holds at most. Default: no limit.
+    pub(crate) max_leases: usize,
+    /// How many leases it may have asked other workers for at one time. Default 1.
+    pub(crate) max_leases_to_steal: usize,
+    /// By how much any worker's clock may be off, in millionths. Default 10,000, which is 1 %.
+    pub(crate) clock_error_ppm: u32,
+    pub(crate) initial_position: InitialPosition,
+    /// Where jitter and shuffles come from.
+    pub(crate) seed: u64,
+}
+
+impl KeeperSettings {
+    /// The defaults that follow from the failover time.
+    pub(crate) fn new(worker_id: WorkerId, failover_time: Duration, seed: u64) -> Self {
+        let third = failover_time / 3;
+        Self {
+            worker_id,
+            failover_time,
+            renewal_interval: third.saturating_sub(Duration::from_millis(25)).max(third / 2),
+            scan_interval: Duration::from_secs(1).min(failover_time / 2),
+            shard_sync_interval: Duration::from_mins(1),
+            store_call_timeout: failover_time / 5,
+            max_leases: usize::MAX,
+            max_leases_to_steal: 1,
+            clock_error_ppm: CLOCK_ERROR_PPM,
+            initial_position: InitialPosition::default(),
+            seed,
+        }
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            failover_time: self.failover_time,
+            renewal_interval: self.renewal_interval,
+            clock_error_ppm: self.clock_error_ppm,
+        }
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            failover_time: self.failover_time,
+            max_leases: self.max_leases,
+            max_leases_to_steal: self.max_leases_to_steal,
+        }
+    }
+}
+
+/// What a running keeper can be asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeeperCommand {
+    /// Compare the stream's shards with the table now.
+    SyncShards,
+    /// Take and ask for nothing more; go on renewing. Comes before the release of the held leases.
+    StopTaking,
+    /// End. Leases that were not released expire.
+    Stop,
+}
+
+/// Why a keeper ended by itself: what it needs cannot be had.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum KeeperError {
+    /// The lease store cannot be used.
+    #[error(transparent)]
+    Store(LeaseStoreError),
+    /// The stream cannot be listed.
+    #[error(transparent)]
+    Shards(ListShardsError),
+}
+
+/// Gains and holds leases for one worker.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    hands: Hands,
+    settings: KeeperSettings,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        store: Arc<dyn LeaseStore>,
+        shards: Arc<dyn ListShards>,
+        clock: Clock,
+        settings: KeeperSettings,
+    ) -> Self {
+        let calls = Calls::new(store, clock, settings.store_call_timeout, settings.seed);
+        let sync = Arc::new(ShardSync::new(calls.clone(), shards, settings.initial_position));
+        let ended = Arc::new(EndedLeases::default());
+        let hands = Hands { worker: settings.worker_id.clone(), calls, sync, ended };
+        Self { hands, settings }
+    }
+
+    /// Runs until it is told to stop, or `commands` or `gained` is closed. Dropping the future is a crash: held leases
+    /// expire.
+    ///
+    /// # Errors
+    /// At the start only: when the store or the stream cannot be used, and trying again would not help.
+    pub(crate) async fn run(
+        self,
+        gained: mpsc::Sender<HeldLease>,
+        mut commands: mpsc::Receiver<KeeperCommand>,
+    ) -> Result<(), KeeperError> {
+        let span = tracing::debug_span!("keeper", worker_id = %self.settings.worker_id);
+        async move {
+            let clock = self.hands.calls.clock().clone();
+            let mut running = Running::new(self, gained);
+            loop {
+                let now = clock.now();
+                while let Some(due) = running.agenda.next(now) {
+                    running.begin(due);
+                }
+                // Far ahead is as good as never: something else wakes the loop.
+                let wake_at = running.agenda.wake_at().unwrap_or(now + Duration::from_hours(24));
+                let ended = Arc::clone(&running.hands.ended);
+                tokio::select! {
+                    // Commands are rare. Each finished job makes way for the others, and a job starts only when it is
+                    // due, so that none of the arms is ready for ever; due work is begun at every turn.
+                    biased;
+                    command = commands.recv() => match command {
+                        Some(KeeperCommand::SyncShards) => running.agenda.sync_soon(now),
+                        Some(KeeperCommand::StopTaking) => running.stop_taking(),
+                        Some(KeeperCommand::Stop) | None => return Ok(()),
+                    },
+                    Some(done) = running.jobs.next() => {
+                        if running.done(done, clock.now())? {
+                            return Ok(());
+                        }
+                    }
+                    () = ended.news() => running.drop_ended(clock.now()),
+                    () = clock.sleep_until(wake_at) => {}
+                }
+            }
+        }
+        .instrument(span)
+        .await
+    }
+}
+
+/// The books of a running keeper.
+struct Running {
+    hands: Hands,
+    settings: KeeperSettings,
+    gained: mpsc::Sender<HeldLease>,
+    agenda: Agenda,
+    jobs: FuturesUnordered<BoxFuture<'static, Done>>,
+    observations: Observations,
+    held: BTreeMap<LeaseKey, HeldLease>,
+    /// Takes under way.
+    taking: BTreeSet<LeaseKey>,
+    left_behind: BTreeMap<LeaseKey, BTreeSet<LeaseCounter>>,
+    asked: BTreeMap<LeaseKey, Instant>,
+    stopping: bool,
+    next_tenure: u64,
+    rng: SmallRng,
+}
+
+impl Running {
+    fn new(keeper: Keeper, gained: mpsc::Sender<HeldLease>) -> Self {
+        let Keeper { hands, settings } = keeper;
+        let jobs = FuturesUnordered::new();
+        let start = jobs::start(hands.clone(), settings.clone());
+        let first: BoxFuture<'static, Done> = Box::pin(async { Done::Started(start.await) });
+        jobs.push(first);
+        Self {
+            agenda: Agenda::new(settings.scan_interval, settings.failover_time, settings.shard_sync_interval),
+            rng: SmallRng::seed_from_u64(settings.seed),
+            hands,
+            settings,
+            gained,
+            jobs,
+            observations: Observations::default(),
+            held: BTreeMap::new(),
+            taking: BTreeSet::new(),
+            left_behind: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            stopping: false,
+            next_tenure: 1,
+        }
+    }
+
+    fn stop_taking(&mut self) {
+        self.stopping = true;
+        self.agenda.stop_taking();
+    }
+
+    fn begin(&mut self, due: Due) {
+        let hands = self.hands.clone();
+        let job: BoxFuture<'static, Done> = match due {
+            Due::Scan => Box::pin(async move {
+                let listed = hands.calls.list().await;
+                // The response's time: a counter may have moved at any time before it.
+                Done::Scanned(listed, hands.calls.clock().now())
+            }),
+            Due::Sync => Box::pin(async move { Done::Synced(hands.sync.run().await) }),
+            Due::Renew(key) => {
+                let held = self.held.get(&key).cloned();
+                let span = tracing::debug_span!("renew", lease_key = %key);
+                let renew = async move {
+                    if let Some(held) = held {
+                        jobs::renew(held).await;
+                    }
+                    Done::Renewed(key)
+                };
+                Box::pin(renew.instrument(span))
+            }
+        };
+        self.jobs.push(job);
+    }
+
+    /// Takes in the news of a job; whether the keeper is of no use any more.
+    fn done(&mut self, done: Done, now: Instant) -> Result<bool, KeeperError> {
+        match done {
+            Done::Started(leases) => self.started(&leases?, now),
+            Done::Synced(result) => self.synced(result, now),
+            Done::Scanned(Ok(leases), answered_at) => self.scanned(&leases, answered_at, now),
+            Done::Scanned(Err(error), _) => {
+                tracing::warn!(%error, "reading the lease table failed");
+                self.agenda.scanned(now, 0, &mut self.rng);
+            }
+            Done::Took(key, counter, tenure) => self.took(key, counter, tenure.map(|tenure| *tenure)),
+            Done::Asked(key, marked) => {
+                if !marked {
+                    self.asked.remove(&key);
+                }
+            }
+            Done::Renewed(key) => {
+                self.agenda.renewed();
+                if let Some(held) = self.held.get(&key) {
+                    // A renewal that failed for good is repeated at its interval while belief lasts.
+                    let pause = self.settings.renewal_interval / 4;
+                    self.agenda.renew_at(held.renew_at().max(now + pause), key);
+                }
+            }
+            Done::Delivered(taken) => return Ok(!taken),
+            Done::Released(key) => tracing::debug!(lease_key = %key, "released a lease that came too late"),
+        }
+        Ok(false)
+    }
+
+    fn started(&mut self, leases: &[Lease], now: Instant) {
+        let me = &self.settings.worker_id;
+        let mine = leases.iter().filter(|lease| lease.actual_owner() == Some(me));
+        self.left_behind = mine.map(|lease| (lease.key.clone(), BTreeSet::from([lease.counter]))).collect();
+        if !self.stopping {
+            self.agenda.start(now, &mut self.rng);
+        }
+    }
+
+    fn synced(&mut self, result: Result<Synced, SyncError>, now: Instant) {
+        match result {
+            Ok(synced) if synced.created > 0 => self.agenda.scan_soon(now),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "shard sync failed, it is repeated at its interval"),
+        }
+        if !self.stopping {
+            self.agenda.synced(now, &mut self.rng);
+        }
+    }
+
+    fn scanned(&mut self, leases: &[Lease], answered_at: Instant, now: Instant) {
+        if self.stopping {
+            return;
+        }
+        self.agenda.scanned(now, leases.len(), &mut self.rng);
+        self.observations.record(leases, answered_at);
+        self.note_marks(leases, now);
+        let mut held: BTreeSet<LeaseKey> = self.held.keys().cloned().collect();
+        held.extend(self.taking.iter().cloned());
+        let situation = Situation {
+            worker: &self.settings.worker_id,
+            held: &held,
+            left_behind: &self.left_behind,
+            asked: &self.asked,
+            seen: &self.observations,
+            bounds: self.settings.bounds(),
+            now,
+        };
+        for one in assign::plan(leases, &situation, &mut self.rng) {
+            self.make(one, now);
+        }
+    }
+
+    /// Keeps the marks that stand: rows that name this worker while the old owner still has them, or has just let go.
+    fn note_marks(&mut self, leases: &[Lease], now: Instant) {
+        let me = &self.settings.worker_id;
+        let rows: BTreeMap<&LeaseKey, &Lease> = leases.iter().map(|lease| (&lease.key, lease)).collect();
+        self.asked.retain(|key, _| rows.get(key).is_some_and(|row| row.owner.as_ref() == Some(me)));
+        for row in leases {
+            if row.owner.as_ref() == Some(me) && row.checkpoint_owner.is_some() {
+                self.asked.entry(row.key.clone()).or_insert(now);
+            }
+        }
+        self.left_behind.retain(|key, _| rows.contains_key(key));
+    }
+
+    fn make(&mut self, one: Move, now: Instant) {
+        let hands = self.hands.clone();
+        match one {
+            Move::Take { key, counter, why } => {
+                self.taking.insert(key.clone());
+                let terms = self.settings.terms();
+                let span = tracing::debug_span!("take", lease_key = %key, ?why);
+                let take = async move {
+                    let tenure = jobs::take(hands, terms, key.clone(), counter, why).await;
+                    Done::Took(key, counter, tenure.map(Box::new))
+                };
+                self.jobs.push(Box::pin(take.instrument(span)));
+            }
+            Move::Ask { key, from } => {
+                self.asked.insert(key.clone(), now);
+                let ask = async move { Done::Asked(key.clone(), jobs::ask(hands, key, from).await) };
+                self.jobs.push(Box::pin(ask));
+            }
+        }
+    }
+
+    fn took(&mut self, key: LeaseKey, counter: LeaseCounter, tenure: Option<Tenure>) {
+        self.taking.remove(&key);
+        let Some(tenure) = tenure else {
+            // If a take in doubt landed after all, the row it made is ours to take again. A row of somebody else with
+            // that counter does not name this worker.
+            self.left_behind.insert(key, BTreeSet::from([counter, counter.next()]));
+            return;
+        };
+        self.asked.remove(&key);
+        self.left_behind.remove(&key);
+        let held = HeldLease::new(self.hands.clone(), tenure, self.next_tenure);
+        self.next_tenure += 1;
+        if self.stopping {
+            let release = async move {
+                if let Err(error) = held.release().await {
+                    tracing::info!(lease_key = %key, %error, "lease not released, it expires");
+                }
+                Done::Released(key)
+            };
+            self.jobs.push(Box::pin(release));
+            return;
+        }
+        tracing::info!(lease_key = %key, checkpoint = ?held.start().checkpoint, "lease gained");
+        self.agenda.renew_at(held.renew_at(), key.clone());
+        self.held.insert(key, held.clone());
+        let gained = self.gained.clone();
+        self.jobs.push(Box::pin(async move { Done::Delivered(gained.send(held).await.is_ok()) }));
+    }
+
+    /// Forgets the leases that are over. What ended by time is still ours to take again.
+    fn drop_ended(&mut self, now: Instant) {
+        for (key, tenure) in self.hands.ended.take_all() {
+            if self.held.get(&key).is_none_or(|held| held.tenure() != tenure) {
+                continue;
+            }
+            let Some(held) = self.held.remove(&key) else { continue };
+            self.agenda.forget(&key);
+            let belief = held.snapshot();
+            match belief.end() {
+                Some(End::Expired) => {
+                    self.left_behind.insert(key, belief.left_behind().collect());
+                }
+                None => {
+                    // The shard is done: its children wait for an owner, and the listing may know more of them.
+                    self.agenda.scan_soon(now);
+                    self.agenda.sync_soon(now);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}

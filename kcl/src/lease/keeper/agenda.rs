@@ -1,0 +1,174 @@
+//! What the keeper is to do when.
+//!
+//! Pure. Reasons for the intervals:
+//!
+//! - *Renew* at a third of the failover time, counted from the latest successful write of that lease: two attempts may
+//!   fail before belief ends, and a checkpoint saves a renewal.
+//! - *Scan* every second while the table is small. A lease that was given up is seen only by a scan, so the interval bounds
+//!   how long a clean hand-over takes. A table of 100 rows is one read unit of a database that bills 4 kB units: a few
+//!   cents a month. The interval grows by 10 ms for each row beyond, so that the cost of scanning stays level, up to half
+//!   the failover time, beyond which failover itself would suffer. A tenth of it is jitter, so that workers that started
+//!   together do not scan, and take, in the same instant.
+//! - *Sync* with the stream's shards every minute, at the end of a shard, and when told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rand::{Rng, RngExt};
+
+use crate::lease::LeaseKey;
+
+/// How many renewals are under way at one time at most.
+const RENEWALS_IN_FLIGHT: usize = 128;
+
+/// By how much each lease of a large table stretches the pause between scans.
+const PAUSE_PER_ROW: Duration = Duration::from_millis(10);
+
+/// One thing that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Read the table.
+    Scan,
+    /// Compare the stream's shards with the table.
+    Sync,
+    /// Renew one lease.
+    Renew(LeaseKey),
+}
+
+/// A job that runs one at a time, at an interval or when asked.
+#[derive(Debug, Clone, Copy)]
+struct Recurring {
+    at: Option<Instant>,
+    running: bool,
+    again: bool,
+}
+
+impl Recurring {
+    fn due(&mut self, now: Instant) -> bool {
+        let due = !self.running && self.at.is_some_and(|at| at <= now);
+        if due {
+            *self = Self { at: None, running: true, again: false };
+        }
+        due
+    }
+
+    fn done(&mut self, now: Instant, pause: Duration) {
+        *self = Self { at: Some(if self.again { now } else { now + pause }), running: false, again: false };
+    }
+
+    /// Now, or right after the one that runs: it may have looked too early.
+    fn soon(&mut self, now: Instant) {
+        if self.running {
+            self.again = true;
+        } else if self.at.is_some() {
+            self.at = Some(now);
+        }
+    }
+}
+
+/// All timers of one keeper.
+#[derive(Debug)]
+pub(crate) struct Agenda {
+    scan: Recurring,
+    sync: Recurring,
+    renewals: BTreeSet<(Instant, LeaseKey)>,
+    /// The same by key: a lease has one next renewal.
+    renewal_of: BTreeMap<LeaseKey, Instant>,
+    renewing: usize,
+    scan_interval: Duration,
+    longest_scan_interval: Duration,
+    sync_interval: Duration,
+}
+
+impl Agenda {
+    /// Nothing is due until [`start`](Self::start).
+    pub(crate) fn new(scan_interval: Duration, failover_time: Duration, sync_interval: Duration) -> Self {
+        let idle = Recurring { at: None, running: false, again: false };
+        Self {
+            scan: idle,
+            sync: idle,
+            renewals: BTreeSet::new(),
+            renewal_of: BTreeMap::new(),
+            renewing: 0,
+            scan_interval,
+            longest_scan_interval: scan_interval.max(failover_time / 2),
+            sync_interval,
+        }
+    }
+
+    /// The first sync was made: scan now, sync again after the interval.
+    pub(crate) fn start(&mut self, now: Instant, rng: &mut impl Rng) {
+        self.scan.at = Some(now);
+        self.sync.at = Some(now + jittered(self.sync_interval, rng));
+    }
+
+    /// No more scans and syncs; renewals go on.
+    pub(crate) fn stop_taking(&mut self) {
+        self.scan = Recurring { at: None, running: true, again: false };
+        self.sync = self.scan;
+    }
+
+    pub(crate) fn scanned(&mut self, now: Instant, rows: usize, rng: &mut impl Rng) {
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        let stretched = PAUSE_PER_ROW.saturating_mul(rows).min(self.longest_scan_interval);
+        self.scan.done(now, jittered(self.scan_interval.max(stretched), rng));
+    }
+
+    pub(crate) fn synced(&mut self, now: Instant, rng: &mut impl Rng) {
+        self.sync.done(now, jittered(self.sync_interval, rng));
+    }
+
+    pub(crate) fn scan_soon(&mut self, now: Instant) {
+        self.scan.soon(now);
+    }
+
+    pub(crate) fn sync_soon(&mut self, now: Instant) {
+        self.sync.soon(now);
+    }
+
+    pub(crate) fn renew_at(&mut self, at: Instant, key: LeaseKey) {
+        self.forget(&key);
+        self.renewal_of.insert(key.clone(), at);
+        self.renewals.insert((at, key));
+    }
+
+    /// The lease needs no renewal any more.
+    pub(crate) fn forget(&mut self, key: &LeaseKey) {
+        if let Some(at) = self.renewal_of.remove(key) {
+            self.renewals.remove(&(at, key.clone()));
+        }
+    }
+
+    pub(crate) fn renewed(&mut self) {
+        self.renewing = self.renewing.saturating_sub(1);
+    }
+
+    /// The next thing that is due now. Renewals first: they have a deadline.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Due> {
+        if self.renewing < RENEWALS_IN_FLIGHT
+            && self.renewals.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, key)) = self.renewals.pop_first()
+        {
+            self.renewal_of.remove(&key);
+            self.renewing += 1;
+            return Some(Due::Renew(key));
+        }
+        if self.sync.due(now) {
+            return Some(Due::Sync);
+        }
+        self.scan.due(now).then_some(Due::Scan)
+    }
+
+    /// When to look again, if nothing else happens.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        let idle = |job: &Recurring| if job.running { None } else { job.at };
+        let renewal = self.renewals.first().map(|(at, _)| *at).filter(|_| self.renewing < RENEWALS_IN_FLIGHT);
+        [idle(&self.scan), idle(&self.sync), renewal].into_iter().flatten().min()
+    }
+}
+
+/// The interval, give or take a twentieth.
+fn jittered(interval: Duration, rng: &mut impl Rng) -> Duration {
+    let tenth = u64::try_from(interval.as_micros() / 10).unwrap_or(u64::MAX);
+    interval.saturating_sub(interval / 20) + Duration::from_micros(rng.random_range(0..=tenth))
+}

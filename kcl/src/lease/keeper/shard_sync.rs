@@ -1,0 +1,149 @@
+//! Compares the stream's shards with the table, and creates and deletes leases.
+
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use kinesis_shard::{Checkpoint, ListShardsError, Shard};
+
+use super::KeeperError;
+use crate::config::InitialPosition;
+use crate::lease::calls::Calls;
+use crate::lease::sync::{self, Absences};
+use crate::lease::{LeaseStoreError, NewLease, Operation};
+
+/// How many leases are created or deleted at one time.
+const AT_ONE_TIME: usize = 16;
+
+/// Which shards to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhichShards {
+    /// Every shard that the service still knows.
+    All,
+    /// Those that hold the configured initial position: open now, at the trim horizon, or at the timestamp.
+    AtInitialPosition,
+}
+
+/// The stream's shards, all pages.
+#[async_trait]
+pub(crate) trait ListShards: Send + Sync + std::fmt::Debug {
+    async fn list_shards(&self, which: WhichShards) -> Result<Vec<Shard>, ListShardsError>;
+}
+
+/// Why a sync did nothing, or not everything.
+#[derive(Debug)]
+pub(crate) enum SyncError {
+    Store(LeaseStoreError),
+    Shards(ListShardsError),
+    /// The listing was made in the middle of a reshard.
+    Inconsistent,
+}
+
+impl SyncError {
+    /// Why it cannot ever succeed, if so.
+    pub(crate) fn into_fatal(self) -> Result<KeeperError, Self> {
+        match self {
+            Self::Store(error) if !error.is_retryable() => Ok(KeeperError::Store(error)),
+            Self::Shards(error) if !error.is_retryable() => Ok(KeeperError::Shards(error)),
+            other => Err(other),
+        }
+    }
+}
+
+impl std::fmt::Display for SyncError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Shards(error) => error.fmt(f),
+            Self::Inconsistent => {
+                f.write_str("the listed shards do not fit together: a reshard is under way")
+            }
+        }
+    }
+}
+
+impl From<LeaseStoreError> for SyncError {
+    fn from(error: LeaseStoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<ListShardsError> for SyncError {
+    fn from(error: ListShardsError) -> Self {
+        Self::Shards(error)
+    }
+}
+
+/// What a sync changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Synced {
+    pub(crate) created: usize,
+    pub(crate) deleted: usize,
+}
+
+/// The sync of one application with one stream.
+#[derive(Debug)]
+pub(crate) struct ShardSync {
+    calls: Calls,
+    shards: std::sync::Arc<dyn ListShards>,
+    initial: Checkpoint,
+    absences: Mutex<Absences>,
+}
+
+impl ShardSync {
+    pub(crate) fn new(
+        calls: Calls,
+        shards: std::sync::Arc<dyn ListShards>,
+        initial_position: InitialPosition,
+    ) -> Self {
+        let initial = match initial_position {
+            InitialPosition::TrimHorizon => Checkpoint::TrimHorizon,
+            InitialPosition::Latest => Checkpoint::Latest,
+            InitialPosition::AtTimestamp(_) => Checkpoint::AtTimestamp,
+        };
+        Self { calls, shards, initial, absences: Mutex::new(Absences::default()) }
+    }
+
+    /// One sync. Safe to run at any time and by any number of workers: creation is conditional, and so is deletion.
+    pub(crate) async fn run(&self) -> Result<Synced, SyncError> {
+        // The leases first: a shard that ends in between has its children in the listing already.
+        let leases = self.calls.list().await?;
+        if leases.is_empty() {
+            return self.begin().await;
+        }
+        let listed = self.shards.list_shards(WhichShards::All).await?;
+        if !sync::is_consistent(&listed) {
+            return Err(SyncError::Inconsistent);
+        }
+        let created = self.create(sync::leases_to_create(&listed, &leases, self.initial)).await?;
+        let needless = {
+            let mut absences = self.absences.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = self.calls.clock().now();
+            absences.record(&leases, &listed, now);
+            sync::leases_to_delete(&leases, &listed, &absences, now)
+        };
+        let mut deleted = 0;
+        for (key, expected) in needless {
+            // Somebody else's write, or deletion, is no error: the next sync looks again.
+            deleted +=
+                usize::from(self.calls.write(&key, &Operation::Delete { expected }).await?.is_applied());
+        }
+        Ok(Synced { created, deleted })
+    }
+
+    async fn begin(&self) -> Result<Synced, SyncError> {
+        let listed = self.shards.list_shards(WhichShards::AtInitialPosition).await?;
+        if !sync::covers_everything(&listed) {
+            return Err(SyncError::Inconsistent);
+        }
+        let created = self.create(sync::first_leases(&listed, self.initial)).await?;
+        Ok(Synced { created, deleted: 0 })
+    }
+
+    /// Creates in the given order, a few at a time; how many were not there.
+    async fn create(&self, leases: Vec<NewLease>) -> Result<usize, LeaseStoreError> {
+        let creations = leases.into_iter().map(|lease| async move { self.calls.create(&lease).await });
+        let created: Vec<bool> = stream::iter(creations).buffered(AT_ONE_TIME).try_collect().await?;
+        Ok(created.into_iter().filter(|created| *created).count())
+    }
+}

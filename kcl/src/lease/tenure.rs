@@ -1,0 +1,623 @@
+//! What one worker believes about one lease that it holds.
+//!
+//! Pure: each step takes `now`, the row or the kind of failure, and says what to do next. The rules are few and each was
+//! broken by a model checker in every laxer form:
+//!
+//! - Belief lasts from the *send* of a definitely successful write for `D (1-rho)/(1+rho)`, so that it ends on the slowest
+//!   clock allowed before the fastest observer has watched a still counter for `D`.
+//! - In doubt the counter is adopted, never the time: a row of ours that is one ahead is our own landed write, but only a
+//!   further, definitely successful write prolongs belief.
+//! - Nothing is adopted twice in a row without a write of ours in doubt at that very counter: a second one means that
+//!   another process writes under our name.
+//! - Belief ends before the row is given away, and never comes back in the same tenure.
+//!
+//! ```text
+//!  taken ------------------> valid <--- definite write --.
+//!  adopted -> unconfirmed --'  |  '--- in doubt: again ---'
+//!                              v
+//!      over: moved, deleted, expired, released, handed over   (finished: over, but nobody else may have it)
+//! ```
+
+use std::time::{Duration, Instant};
+
+use kinesis_shard::Checkpoint;
+
+use super::{CheckpointUpdate, Lease, LeaseCounter, Operation, WorkerId};
+
+/// How long a lease lasts, for those who hold it and for those who watch it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// How long a counter must stand still before somebody else may take the lease. The same for the whole fleet.
+    pub(crate) failover_time: Duration,
+    /// How long after a write the next renewal is due.
+    pub(crate) renewal_interval: Duration,
+    /// By how much any worker's clock may run too fast or too slow, in millionths.
+    pub(crate) clock_error_ppm: u32,
+}
+
+impl Terms {
+    /// How long the sender of a successful write may believe, on its own clock: `D (1-rho)/(1+rho)`.
+    pub(crate) fn belief(&self) -> Duration {
+        let rho = u128::from(self.clock_error_ppm.min(999_999));
+        let nanos = self.failover_time.as_nanos() * (1_000_000 - rho) / (1_000_000 + rho);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+/// What a write is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To go on holding the lease.
+    Renew,
+    /// To move the checkpoint.
+    Checkpoint(Checkpoint),
+    /// To announce a checkpoint; the present one stays.
+    Prepare(super::PendingCheckpoint),
+}
+
+/// What the store said to a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Written.
+    Applied(Lease),
+    /// Not written; the row as it is.
+    Refused(Option<Lease>),
+    /// Written or not, now or later.
+    InDoubt,
+    /// Definitely not written, for a reason that has nothing to do with the row.
+    Failed,
+}
+
+/// What to do after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The purpose is served.
+    Done,
+    /// Write again, at once: what is known has changed.
+    Again,
+    /// Write again after a pause, or give up and say so.
+    Retry,
+    /// Stop: the tenure is over. The row must still be given to whoever asked for it.
+    HandOver {
+        /// Whether the purpose was served before.
+        served: bool,
+    },
+    /// Stop: the tenure is over.
+    Over,
+}
+
+/// Why a tenure ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Somebody else owns the row, or writes under our name.
+    Moved(Option<WorkerId>),
+    /// The row is gone.
+    Deleted,
+    /// No write succeeded in time. The row may still name us.
+    Expired,
+    /// Given up by ourselves.
+    Released,
+    /// Given to a worker that asked for it.
+    HandedOver(Option<WorkerId>),
+}
+
+/// Why a write is not even tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unwritable {
+    /// The tenure is over.
+    Over(End),
+    /// The checkpoint lies before one that was written, or tried, in this tenure.
+    Backwards {
+        /// The largest checkpoint tried.
+        floor: Checkpoint,
+    },
+}
+
+/// One uninterrupted holding of one lease by this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tenure {
+    worker: WorkerId,
+    terms: Terms,
+    row: Lease,
+    /// When this holding began to be ours, as far as we know.
+    began_at: Instant,
+    /// When the latest definitely successful write was sent; `None`: not valid yet.
+    confirmed_at: Option<Instant>,
+    /// The counter at which a write of ours is in doubt.
+    in_doubt: Option<LeaseCounter>,
+    /// The counter was adopted, and no write succeeded since.
+    adopted: bool,
+    /// The largest checkpoint ever tried: a late, larger one may still land.
+    floor: Checkpoint,
+    finished: bool,
+    end: Option<End>,
+}
+
+impl Tenure {
+    /// After a take that was sent at `sent_at` and definitely succeeded.
+    pub(crate) fn taken(worker: WorkerId, terms: Terms, row: Lease, sent_at: Instant) -> Self {
+        let mut tenure = Self::unconfirmed(worker, terms, row, sent_at);
+        tenure.adopted = false;
+        tenure.prolong(sent_at);
+        tenure
+    }
+
+    /// After a take that may be another process's of our name: valid once a further write succeeds, and that write must
+    /// not need adopting.
+    pub(crate) fn unconfirmed(worker: WorkerId, terms: Terms, row: Lease, now: Instant) -> Self {
+        Self {
+            worker,
+            terms,
+            began_at: now,
+            confirmed_at: None,
+            in_doubt: None,
+            adopted: true,
+            floor: row.checkpoint,
+            finished: false,
+            end: None,
+            row,
+        }
+    }
+
+    /// The newest row known to be ours.
+    pub(crate) fn row(&self) -> &Lease {
+        &self.row
+    }
+
+    /// Whether this process may act as the owner.
+    pub(crate) fn is_valid(&self, now: Instant) -> bool {
+        self.end.is_none() && self.valid_until().is_some_and(|until| now < until)
+    }
+
+    fn valid_until(&self) -> Option<Instant> {
+        self.confirmed_at.map(|sent_at| sent_at + self.terms.belief())
+    }
+
+    /// When belief ends unless a write succeeds; `None` when it cannot end by time: over, or finished.
+    pub(crate) fn expires_at(&self) -> Option<Instant> {
+        if self.finished || self.end.is_some() { None } else { self.valid_until() }
+    }
+
+    /// When the next renewal is due; in the past when the counter was adopted.
+    pub(crate) fn renew_at(&self) -> Instant {
+        match self.confirmed_at {
+            Some(sent_at) if !self.adopted => sent_at + self.terms.renewal_interval,
+            _ => self.confirmed_at.unwrap_or(self.began_at),
+        }
+    }
+
+    /// Whether the counter was adopted and no write succeeded since: a renewal is due at once.
+    pub(crate) fn needs_confirming(&self) -> bool {
+        self.adopted && self.end.is_none()
+    }
+
+    /// Why the tenure ended, if it did.
+    pub(crate) fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// Whether the shard's end is written: nothing is left to hold the lease for.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Counters at which a row that names us, found later, is what this tenure left behind.
+    pub(crate) fn left_behind(&self) -> impl Iterator<Item = LeaseCounter> {
+        let landed = (self.in_doubt == Some(self.row.counter)).then(|| self.row.counter.next());
+        [Some(self.row.counter), landed].into_iter().flatten()
+    }
+
+    /// Ends the tenure, unless it is over already. Whether this call ended it.
+    pub(crate) fn finish_with(&mut self, end: End) -> bool {
+        let first = self.end.is_none();
+        self.end.get_or_insert(end);
+        first
+    }
+
+    /// Ends the tenure if belief ran out. Whether it is over.
+    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+        if self.expires_at().is_some_and(|until| now >= until) {
+            self.finish_with(End::Expired);
+        }
+        self.end.is_some()
+    }
+
+    /// The write that serves `purpose` now.
+    ///
+    /// A lease whose belief ran out is not written any more: it is over, and is taken again the normal way.
+    pub(crate) fn write(&mut self, purpose: &Purpose, now: Instant) -> Result<Operation, Unwritable> {
+        self.expire(now);
+        if let Some(end) = &self.end {
+            return Err(Unwritable::Over(end.clone()));
+        }
+        let expected = self.row.counter;
+        let update = match purpose {
+            Purpose::Renew => return Ok(Operation::Renew { expected, during_handoff: false }),
+            Purpose::Prepare(pending) if pending.checkpoint < self.floor => {
+                return Err(Unwritable::Backwards { floor: self.floor });
+            }
+            Purpose::Prepare(pending) => {
+                CheckpointUpdate { checkpoint: self.row.checkpoint, pending: Some(pending.clone()) }
+            }
+            Purpose::Checkpoint(to) if *to < self.floor => {
+                return Err(Unwritable::Backwards { floor: self.floor });
+            }
+            Purpose::Checkpoint(to) => {
+                self.floor = *to;
+                CheckpointUpdate { checkpoint: *to, pending: None }
+            }
+        };
+        Ok(Operation::Checkpoint { expected, update })
+    }
+
+    /// Takes in what the store said to `operation`, which was sent at `sent_at`.
+    pub(crate) fn answered(&mut self, operation: &Operation, sent_at: Instant, answer: Answer) -> Next {
+        if self.end.is_some() {
+            return Next::Over;
+        }
+        match answer {
+            Answer::Applied(row) => self.applied(row, sent_at),
+            Answer::Refused(None) => self.over(End::Deleted),
+            Answer::Refused(Some(row)) => self.refused(operation, row),
+            Answer::InDoubt => {
+                self.in_doubt = operation.expected_counter();
+                Next::Retry
+            }
+            Answer::Failed => Next::Retry,
+        }
+    }
+
+    fn applied(&mut self, row: Lease, sent_at: Instant) -> Next {
+        self.row = row;
+        self.adopted = false;
+        self.in_doubt = None;
+        self.prolong(sent_at);
+        self.settled(true)
+    }
+
+    /// Looks at a row just found to be ours: its end, and whether somebody asked for it.
+    fn settled(&mut self, served: bool) -> Next {
+        self.floor = self.floor.max(self.row.checkpoint);
+        self.finished = self.row.is_finished();
+        if self.row.checkpoint_owner.is_some() && !self.finished {
+            let to = self.row.owner.clone();
+            self.finish_with(End::HandedOver(to));
+            return Next::HandOver { served };
+        }
+        Next::Done
+    }
+
+    fn refused(&mut self, operation: &Operation, row: Lease) -> Next {
+        if row.actual_owner() != Some(&self.worker) {
+            return self.over(End::Moved(row.owner));
+        }
+        let known = self.row.counter;
+        if row.counter == known {
+            // Only the mark of a hand-over refuses a write with the right counter.
+            self.row = row;
+            return match self.settled(false) {
+                Next::Done => Next::Retry,
+                next => next,
+            };
+        }
+        let expected_here = self.in_doubt == Some(known) || !self.adopted;
+        if row.counter != known.next() || !expected_here {
+            return self.over(End::Moved(row.owner));
+        }
+        self.adopt(operation, row)
+    }
+
+    /// Our own write had landed. Its counter counts, its time does not: the next renewal is due at once.
+    fn adopt(&mut self, operation: &Operation, row: Lease) -> Next {
+        let served = match operation {
+            Operation::Checkpoint { update, .. } => {
+                row.checkpoint == update.checkpoint && row.pending_checkpoint == update.pending
+            }
+            _ => false,
+        };
+        self.row = row;
+        self.adopted = true;
+        self.in_doubt = None;
+        match self.settled(served) {
+            Next::Done if !served => Next::Again,
+            next => next,
+        }
+    }
+
+    fn over(&mut self, end: End) -> Next {
+        self.finish_with(end);
+        Next::Over
+    }
+
+    fn prolong(&mut self, sent_at: Instant) {
+        self.confirmed_at = self.confirmed_at.max(Some(sent_at));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::PendingCheckpoint;
+    use crate::lease::rules::{self, Verdict};
+    use crate::lease::test_support::{D, at, now, row, worker};
+
+    const TERMS: Terms =
+        Terms { failover_time: D, renewal_interval: Duration::from_secs(3), clock_error_ppm: 10_000 };
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn taken(sent_at: Instant) -> Tenure {
+        Tenure::taken(worker("ann"), TERMS, row(1, "ann", 5), sent_at)
+    }
+
+    fn after(row: &Lease, operation: &Operation) -> Lease {
+        match rules::apply(Some(row), operation) {
+            Verdict::Becomes(after) => after,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Sends a write that is applied at once.
+    fn write(tenure: &mut Tenure, purpose: &Purpose, sent_at: Instant) -> Next {
+        let operation = tenure.write(purpose, sent_at).unwrap();
+        let row = after(tenure.row(), &operation);
+        tenure.answered(&operation, sent_at, Answer::Applied(row))
+    }
+
+    #[test]
+    fn belief_is_shorter_than_the_failover_time_by_both_clock_errors() {
+        assert_eq!(TERMS.belief().as_millis(), 9_801);
+        assert_eq!(Terms { clock_error_ppm: 0, ..TERMS }.belief(), D);
+        assert_eq!(Terms { clock_error_ppm: 500_000, ..TERMS }.belief().as_millis(), 3_333);
+    }
+
+    #[test]
+    fn a_take_is_believed_from_its_send_and_no_longer_than_the_term() {
+        let sent_at = now();
+        let tenure = taken(sent_at);
+        let until = sent_at + TERMS.belief();
+        assert!(tenure.is_valid(sent_at));
+        assert!(tenure.is_valid(until.checked_sub(Duration::from_nanos(1)).unwrap()));
+        assert!(!tenure.is_valid(until));
+    }
+
+    #[test]
+    fn a_definite_renewal_counts_from_its_send() {
+        let start = now();
+        let mut tenure = taken(start);
+        assert_eq!(write(&mut tenure, &Purpose::Renew, start + secs(3)), Next::Done);
+        assert_eq!(tenure.expires_at(), Some(start + secs(3) + TERMS.belief()));
+        assert_eq!(tenure.renew_at(), start + secs(6));
+        assert_eq!(tenure.row().counter.get(), 6);
+    }
+
+    #[test]
+    fn a_checkpoint_counts_as_a_renewal() {
+        let start = now();
+        let mut tenure = taken(start);
+        assert_eq!(write(&mut tenure, &Purpose::Checkpoint(at(9)), start + secs(2)), Next::Done);
+        assert_eq!(tenure.expires_at(), Some(start + secs(2) + TERMS.belief()));
+        assert_eq!(tenure.renew_at(), start + secs(5));
+    }
+
+    #[test]
+    fn in_doubt_neither_counter_nor_time_moves() {
+        let start = now();
+        let mut tenure = taken(start);
+        let before = tenure.expires_at();
+        let operation = tenure.write(&Purpose::Renew, start + secs(3)).unwrap();
+        assert_eq!(tenure.answered(&operation, start + secs(3), Answer::InDoubt), Next::Retry);
+        assert_eq!((tenure.expires_at(), tenure.row().counter.get()), (before, 5));
+    }
+
+    #[test]
+    fn a_landed_write_gives_its_counter_but_not_its_time() {
+        let start = now();
+        let mut tenure = taken(start);
+        let before = tenure.expires_at();
+        let operation = tenure.write(&Purpose::Renew, start + secs(3)).unwrap();
+        let landed = after(tenure.row(), &operation);
+        tenure.answered(&operation, start + secs(3), Answer::InDoubt);
+        let again = tenure.write(&Purpose::Renew, start + secs(4)).unwrap();
+        assert_eq!(again, operation);
+        assert_eq!(tenure.answered(&again, start + secs(4), Answer::Refused(Some(landed))), Next::Again);
+        assert_eq!((tenure.expires_at(), tenure.row().counter.get()), (before, 6));
+        assert!(tenure.needs_confirming() && tenure.renew_at() <= start + secs(4));
+        assert_eq!(write(&mut tenure, &Purpose::Renew, start + secs(4)), Next::Done);
+        assert_eq!(tenure.expires_at(), Some(start + secs(4) + TERMS.belief()));
+        assert!(!tenure.needs_confirming());
+    }
+
+    #[test]
+    fn a_landed_write_is_recognised_also_when_only_the_layer_below_retried() {
+        let start = now();
+        let mut tenure = taken(start);
+        let operation = tenure.write(&Purpose::Renew, start).unwrap();
+        let landed = after(tenure.row(), &operation);
+        assert_eq!(tenure.answered(&operation, start, Answer::Refused(Some(landed))), Next::Again);
+    }
+
+    #[test]
+    fn a_second_row_one_ahead_is_another_process_of_our_name() {
+        let start = now();
+        let mut tenure = taken(start);
+        for (expected, next) in [(5, Next::Again), (6, Next::Over)] {
+            let operation = tenure.write(&Purpose::Renew, start).unwrap();
+            assert_eq!(operation.expected_counter().unwrap().get(), expected);
+            let twin = row(1, "ann", expected + 1);
+            assert_eq!(tenure.answered(&operation, start, Answer::Refused(Some(twin))), next);
+        }
+        assert!(!tenure.is_valid(start));
+    }
+
+    #[test]
+    fn after_adopting_a_further_write_in_doubt_may_be_adopted_too() {
+        let start = now();
+        let mut tenure = taken(start);
+        for expected in [5, 6, 7] {
+            let operation = tenure.write(&Purpose::Renew, start).unwrap();
+            assert_eq!(tenure.answered(&operation, start, Answer::InDoubt), Next::Retry);
+            let landed = Answer::Refused(Some(row(1, "ann", expected + 1)));
+            assert_eq!(tenure.answered(&operation, start, landed), Next::Again);
+        }
+        assert_eq!(tenure.expires_at(), Some(start + TERMS.belief()));
+    }
+
+    #[test]
+    fn what_ends_a_tenure_is_told_by_the_row() {
+        let cases = [
+            (None, End::Deleted),
+            (Some(row(1, "bob", 6)), End::Moved(Some(worker("bob")))),
+            (Some(row(1, "", 6)), End::Moved(None)),
+            (Some(row(1, "ann", 7)), End::Moved(Some(worker("ann")))),
+            (Some(row(1, "ann", 0)), End::Moved(Some(worker("ann")))),
+        ];
+        for (found, end) in cases {
+            let start = now();
+            let mut tenure = taken(start);
+            let operation = tenure.write(&Purpose::Renew, start).unwrap();
+            assert_eq!(
+                tenure.answered(&operation, start, Answer::Refused(found.clone())),
+                Next::Over,
+                "{found:?}"
+            );
+            assert_eq!(tenure.end(), Some(&end), "{found:?}");
+            assert!(!tenure.is_valid(start));
+        }
+    }
+
+    #[test]
+    fn nothing_brings_a_tenure_back() {
+        let start = now();
+        let mut tenure = taken(start);
+        let operation = tenure.write(&Purpose::Renew, start).unwrap();
+        tenure.finish_with(End::Released);
+        let late = after(&row(1, "ann", 5), &operation);
+        assert_eq!(tenure.answered(&operation, start, Answer::Applied(late)), Next::Over);
+        assert!(!tenure.is_valid(start));
+        assert_eq!(tenure.end(), Some(&End::Released));
+    }
+
+    #[test]
+    fn a_lease_whose_belief_ran_out_is_not_written() {
+        let start = now();
+        let mut tenure = taken(start);
+        let late = start + TERMS.belief();
+        assert_eq!(tenure.write(&Purpose::Renew, late), Err(Unwritable::Over(End::Expired)));
+        assert_eq!(tenure.left_behind().map(LeaseCounter::get).collect::<Vec<_>>(), [5]);
+    }
+
+    #[test]
+    fn what_is_left_behind_includes_a_write_in_doubt() {
+        let start = now();
+        let mut tenure = taken(start);
+        let operation = tenure.write(&Purpose::Renew, start).unwrap();
+        tenure.answered(&operation, start, Answer::InDoubt);
+        assert_eq!(tenure.left_behind().map(LeaseCounter::get).collect::<Vec<_>>(), [5, 6]);
+    }
+
+    #[test]
+    fn a_mark_found_on_refusal_ends_belief_before_anything_is_given_away() {
+        let start = now();
+        let mut tenure = taken(start);
+        let ask = Operation::StartHandoff { from: worker("ann"), to: worker("bob") };
+        let marked = after(tenure.row(), &ask);
+        let operation = tenure.write(&Purpose::Renew, start).unwrap();
+        let next = tenure.answered(&operation, start, Answer::Refused(Some(marked.clone())));
+        assert_eq!(next, Next::HandOver { served: false });
+        assert!(!tenure.is_valid(start));
+        assert_eq!(tenure.end(), Some(&End::HandedOver(Some(worker("bob")))));
+        assert_eq!(tenure.row(), &marked);
+    }
+
+    #[test]
+    fn a_checkpoint_that_finds_a_mark_is_written_all_the_same() {
+        let start = now();
+        let mut tenure = taken(start);
+        let operation = tenure.write(&Purpose::Checkpoint(at(9)), start).unwrap();
+        let mut marked = after(tenure.row(), &operation);
+        marked.checkpoint_owner = Some(worker("ann"));
+        marked.owner = Some(worker("bob"));
+        let next = tenure.answered(&operation, start, Answer::Applied(marked));
+        assert_eq!(next, Next::HandOver { served: true });
+    }
+
+    #[test]
+    fn a_landed_checkpoint_is_a_success() {
+        let start = now();
+        let mut tenure = taken(start);
+        let operation = tenure.write(&Purpose::Checkpoint(at(9)), start).unwrap();
+        let landed = after(tenure.row(), &operation);
+        tenure.answered(&operation, start, Answer::InDoubt);
+        assert_eq!(tenure.answered(&operation, start, Answer::Refused(Some(landed))), Next::Done);
+        assert!(tenure.needs_confirming());
+    }
+
+    #[test]
+    fn a_landed_renewal_is_not_mistaken_for_the_checkpoint_after_it() {
+        let start = now();
+        let mut tenure = taken(start);
+        let renewal = tenure.write(&Purpose::Renew, start).unwrap();
+        let landed = after(tenure.row(), &renewal);
+        tenure.answered(&renewal, start, Answer::InDoubt);
+        let checkpoint = tenure.write(&Purpose::Checkpoint(at(9)), start).unwrap();
+        assert_eq!(tenure.answered(&checkpoint, start, Answer::Refused(Some(landed))), Next::Again);
+        let again = tenure.write(&Purpose::Checkpoint(at(9)), start).unwrap();
+        assert_eq!(again.expected_counter().unwrap().get(), 6);
+    }
+
+    #[test]
+    fn the_largest_checkpoint_ever_tried_is_the_floor() {
+        let start = now();
+        let mut tenure = taken(start);
+        let operation = tenure.write(&Purpose::Checkpoint(at(9)), start).unwrap();
+        tenure.answered(&operation, start, Answer::InDoubt);
+        let lower = tenure.write(&Purpose::Checkpoint(at(8)), start);
+        assert_eq!(lower, Err(Unwritable::Backwards { floor: at(9) }));
+        let pending = PendingCheckpoint { checkpoint: at(8), state: None };
+        assert_eq!(
+            tenure.write(&Purpose::Prepare(pending), start),
+            Err(Unwritable::Backwards { floor: at(9) })
+        );
+        assert!(tenure.write(&Purpose::Checkpoint(at(9)), start).is_ok());
+        assert!(tenure.write(&Purpose::Checkpoint(at(10)), start).is_ok());
+    }
+
+    #[test]
+    fn a_prepared_checkpoint_leaves_the_present_one() {
+        let start = now();
+        let mut tenure = taken(start);
+        let pending = PendingCheckpoint { checkpoint: at(9), state: None };
+        assert_eq!(write(&mut tenure, &Purpose::Prepare(pending.clone()), start), Next::Done);
+        assert_eq!(tenure.row().checkpoint, Checkpoint::TrimHorizon);
+        assert_eq!(tenure.row().pending_checkpoint.as_ref(), Some(&pending));
+        assert_eq!(write(&mut tenure, &Purpose::Checkpoint(at(9)), start), Next::Done);
+        assert_eq!(tenure.row().pending_checkpoint, None);
+    }
+
+    #[test]
+    fn after_the_shards_end_only_a_release_ends_the_tenure() {
+        let start = now();
+        let mut tenure = taken(start);
+        write(&mut tenure, &Purpose::Checkpoint(Checkpoint::ShardEnd), start);
+        assert!(tenure.is_finished());
+        assert!(!tenure.expire(start + D * 10));
+        assert!(tenure.finish_with(End::Released));
+    }
+
+    #[test]
+    fn an_unconfirmed_take_is_not_believed_until_a_write_succeeds() {
+        let start = now();
+        let mut tenure = Tenure::unconfirmed(worker("ann"), TERMS, row(1, "ann", 5), start);
+        assert!(!tenure.is_valid(start) && tenure.needs_confirming());
+        assert_eq!(write(&mut tenure, &Purpose::Renew, start + secs(1)), Next::Done);
+        assert!(tenure.is_valid(start + secs(1)));
+        // Strict: without a doubt of its own it adopts nothing.
+        let mut strict = Tenure::unconfirmed(worker("ann"), TERMS, row(1, "ann", 5), start);
+        let operation = strict.write(&Purpose::Renew, start).unwrap();
+        let twin = Answer::Refused(Some(row(1, "ann", 6)));
+        assert_eq!(strict.answered(&operation, start, twin), Next::Over);
+    }
+}

@@ -1,0 +1,87 @@
+//! What the tests of the lease side share: rows, shards, and a listing that is plain data.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use kinesis_shard::{
+    Checkpoint, Clock, ExtendedSequenceNumber, HashKeyRange, ListShardsError, SequenceNumber, Shard, ShardId,
+};
+
+use super::keeper::{ListShards, WhichShards};
+use super::{Lease, LeaseCounter, LeaseKey, NewLease, WorkerId};
+
+pub(crate) const D: Duration = Duration::from_secs(10);
+
+pub(crate) fn key(index: u64) -> LeaseKey {
+    LeaseKey::from(&ShardId::from_index(index))
+}
+
+pub(crate) fn worker(name: &str) -> WorkerId {
+    WorkerId::new(name)
+}
+
+pub(crate) fn at(number: u64) -> Checkpoint {
+    let sequence_number: SequenceNumber = number.to_string().parse().unwrap();
+    Checkpoint::At(ExtendedSequenceNumber { sequence_number, sub_sequence_number: 0 })
+}
+
+/// A row at its first record; an empty name means no owner.
+pub(crate) fn row(index: u64, owner: &str, counter: u64) -> Lease {
+    let mut lease = Lease::created(NewLease::child(key(index), [], None));
+    lease.owner = (!owner.is_empty()).then(|| worker(owner));
+    lease.counter = LeaseCounter::new(counter);
+    lease
+}
+
+/// A shard with the whole range: the lease side looks at lineage, and at ranges only when a table is empty.
+pub(crate) fn shard(index: u64, parents: &[u64], open: bool) -> Shard {
+    let mut parents = parents.iter().map(|parent| ShardId::from_index(*parent));
+    Shard {
+        id: ShardId::from_index(index),
+        parent: parents.next(),
+        adjacent_parent: parents.next(),
+        hash_key_range: HashKeyRange::FULL,
+        starting_sequence_number: (1000 + index).to_string().parse().unwrap(),
+        ending_sequence_number: (!open).then(|| (2000 + index).to_string().parse().unwrap()),
+    }
+}
+
+/// Open shards that share the hash keys evenly.
+pub(crate) fn even_shards(count: u32) -> Vec<Shard> {
+    let ranges = HashKeyRange::even(count.try_into().unwrap());
+    let shard = |(index, hash_key_range)| Shard { hash_key_range, ..shard(index, &[], true) };
+    (0..).zip(ranges).map(shard).collect()
+}
+
+pub(crate) fn now() -> Instant {
+    Clock::default().now()
+}
+
+/// The shards of a stream, as data.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Listing(Arc<Mutex<(Vec<Shard>, u64)>>);
+
+impl Listing {
+    pub(crate) fn of(shards: Vec<Shard>) -> Self {
+        Self(Arc::new(Mutex::new((shards, 0))))
+    }
+
+    pub(crate) fn set(&self, shards: Vec<Shard>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = shards;
+    }
+
+    pub(crate) fn calls(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+}
+
+#[async_trait]
+impl ListShards for Listing {
+    async fn list_shards(&self, which: WhichShards) -> Result<Vec<Shard>, ListShardsError> {
+        let mut listing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listing.1 += 1;
+        let wanted = |shard: &&Shard| which == WhichShards::All || shard.is_open();
+        Ok(listing.0.iter().filter(wanted).cloned().collect())
+    }
+}

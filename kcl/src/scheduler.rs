@@ -1,0 +1,337 @@
+//! The handle of a running worker, and the owner of all its tasks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_kinesis::Client;
+use futures::FutureExt;
+use kinesis_shard::ShardId;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use crate::bell::Bell;
+use crate::config::ConsumerConfig;
+use crate::error::{StartError, WorkerError, panic_text};
+use crate::lease::held::HeldLease;
+use crate::lease::keeper::{Keeper, KeeperCommand, KeeperError, KeeperSettings};
+use crate::lease::{LeaseKey, LeaseStore};
+use crate::processor::RecordProcessorFactory;
+use crate::shard_consumer::End;
+use crate::shard_task::{Context, ShardTask};
+use crate::stats::ConsumerStats;
+use crate::transport::{SdkTransport, Transport};
+
+/// Leases that may wait to be started. The keeper waits when it is full; nothing is lost by that.
+const GAINED_CAPACITY: usize = 16;
+/// Commands to the keeper. One is dropped when it is full, which is right: the ones before it ask for the same.
+const COMMAND_CAPACITY: usize = 8;
+
+/// A running worker. It takes leases, reads their shards and calls the processors until it is shut down.
+///
+/// Dropping it aborts every task at once and tells nobody, as a crash would: other workers take the leases after the
+/// failover time. [`shutdown`](Self::shutdown) is the polite way.
+pub struct Scheduler {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    context: Arc<Context>,
+    /// Every task of this worker, so that one abort reaches them all.
+    tasks: Mutex<JoinSet<Finished>>,
+    book: Mutex<Book>,
+    /// Rings once every shard and the keeper have ended.
+    drained: Bell,
+}
+
+/// Which shards run, and how those that ended did.
+#[derive(Debug, Default)]
+struct Book {
+    /// Shards with a task; one at a time, also when a lease is lost and gained again.
+    running: BTreeMap<LeaseKey, u64>,
+    /// Gained again before the task of the earlier tenure had ended.
+    waiting: BTreeMap<LeaseKey, HeldLease>,
+    report: ShutdownReport,
+}
+
+/// How a shutdown ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Shards whose processor was told and whose lease was given back: a successor can start at once.
+    pub released: Vec<ShardId>,
+    /// Shards that reached their end, or whose lease was lost, while the worker shut down.
+    pub ended: Vec<ShardId>,
+    /// Shards stopped by force when the grace was over: their leases expire after the failover time.
+    pub forced: Vec<ShardId>,
+    /// What the worker had done in all.
+    pub stats: ConsumerStats,
+}
+
+/// What a task hands back.
+enum Finished {
+    Shard { key: LeaseKey, tenure: u64, result: Result<End, String> },
+    Keeper(Result<(), WorkerError>),
+    Dispatcher,
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let config = &self.shared.context.config;
+        formatter
+            .debug_struct("Scheduler")
+            .field("application", &config.application_name)
+            .field("stream", &config.stream)
+            .field("worker_id", &config.worker_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Scheduler {
+    /// Starts a worker on the current tokio runtime.
+    ///
+    /// `client` brings region, credentials and connections; its retries are switched off, as this crate has its own.
+    /// `store` is where the workers of the application meet. `factory` makes one processor per shard gained.
+    ///
+    /// # Errors
+    /// When the configuration is not valid, the store cannot be used, or the stream does not exist or may not be read.
+    /// What may pass by itself (throttling, a stream that is being created) is not an error: the worker waits.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time enabled.
+    pub async fn start(
+        client: Client,
+        config: ConsumerConfig,
+        store: Arc<dyn LeaseStore>,
+        factory: impl RecordProcessorFactory + 'static,
+    ) -> Result<Self, StartError> {
+        config.validate()?;
+        let config = Arc::new(config);
+        let transport = Arc::new(SdkTransport::new(&client, &config));
+        if let Err(source) = store.prepare().await
+            && !source.is_retryable()
+        {
+            return Err(StartError::Store { application: Arc::clone(&config.application_name), source });
+        }
+        if let Err(error) = transport.shards().await
+            && !error.is_retryable()
+        {
+            return Err(error.into());
+        }
+        let keeper = Keeper::new(store, Arc::clone(&transport) as _, config.clock.clone(), settings(&config));
+        let context = Arc::new(Context::new(config, transport, Box::new(factory)));
+        let shared = Arc::new(Shared {
+            context,
+            tasks: Mutex::default(),
+            book: Mutex::default(),
+            drained: Bell::default(),
+        });
+        shared.launch(keeper);
+        Ok(Self { shared })
+    }
+
+    /// Resolves when the worker cannot go on, with the reason; never while it is well.
+    ///
+    /// By then the shards are being handed back; call [`shutdown`](Self::shutdown) to wait for that. Cancel safe.
+    pub async fn wait(&self) -> WorkerError {
+        self.shared.context.failure().await
+    }
+
+    /// Counters since the start.
+    pub fn stats(&self) -> ConsumerStats {
+        self.shared.context.stats.snapshot()
+    }
+
+    /// The shards that this worker holds now, in order of their ids.
+    pub fn shards(&self) -> Vec<ShardId> {
+        self.shared.book().running.keys().map(LeaseKey::shard_id).collect()
+    }
+
+    /// Stops the worker: no new leases; running calls finish; every processor gets `shutdown_requested` with a checkpointer;
+    /// leases are given back in the store, so that a successor starts at once; all tasks end.
+    ///
+    /// What has not ended after `grace` is aborted, as a crash would be. Dropping the future aborts at once.
+    pub async fn shutdown(self, grace: Duration) -> ShutdownReport {
+        let context = &self.shared.context;
+        let deadline = context.clock.now() + grace;
+        context.shutdown.ring();
+        tokio::select! {
+            // Ending is looked at before the clock, so that a grace of zero still sees what has ended.
+            biased;
+            () = self.shared.drained.rung() => {}
+            () = context.clock.sleep_until(deadline) => tracing::warn!("the grace is over, what still runs is stopped by force"),
+        }
+        self.shared.tasks().abort_all();
+        let mut book = self.shared.book();
+        let mut report = std::mem::take(&mut book.report);
+        report.forced = book.running.keys().map(LeaseKey::shard_id).collect();
+        report.stats = context.stats.snapshot();
+        report
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        // Also breaks the circle of tasks that hold what holds them.
+        self.shared.tasks().abort_all();
+    }
+}
+
+fn settings(config: &ConsumerConfig) -> KeeperSettings {
+    KeeperSettings {
+        shard_sync_interval: config.shard_sync_interval,
+        max_leases: config.max_leases_for_worker,
+        max_leases_to_steal: config.max_leases_to_steal_at_one_time,
+        initial_position: config.initial_position,
+        ..KeeperSettings::new(config.worker_id.clone(), config.failover_time, config.seed)
+    }
+}
+
+impl Shared {
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<Finished>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn launch(self: &Arc<Self>, keeper: Keeper) {
+        let (gained_sender, gained) = mpsc::channel(GAINED_CAPACITY);
+        let (commands, command_receiver) = mpsc::channel(COMMAND_CAPACITY);
+        let config = &self.context.config;
+        let span = tracing::info_span!("worker", stream = %config.stream, worker_id = %config.worker_id);
+        let keeper = async move {
+            let ran = AssertUnwindSafe(keeper.run(gained_sender, command_receiver)).catch_unwind().await;
+            Finished::Keeper(match ran {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(KeeperError::Store(error))) => Err(WorkerError::Store(error)),
+                Ok(Err(KeeperError::Shards(error))) => Err(WorkerError::Stream(error)),
+                Err(panic) => Err(WorkerError::Panicked { message: panic_text(&*panic).into() }),
+            })
+        };
+        let dispatcher = Dispatcher { shared: Arc::clone(self), commands, gained };
+        let mut tasks = self.tasks();
+        tasks.spawn(keeper.instrument(span.clone()));
+        tasks.spawn(dispatcher.run().instrument(span));
+    }
+
+    /// Starts a shard, or lets it wait for the end of its earlier tenure.
+    fn start(&self, lease: HeldLease) {
+        let (key, tenure) = (lease.key().clone(), lease.tenure());
+        let mut book = self.book();
+        if book.running.contains_key(&key) {
+            book.waiting.insert(key, lease);
+            return;
+        }
+        book.running.insert(key.clone(), tenure);
+        drop(book);
+        let span = tracing::info_span!("shard", shard_id = %key.shard_id());
+        let task = ShardTask::new(Arc::clone(&self.context), lease);
+        let running = async move {
+            let result = AssertUnwindSafe(task.run()).catch_unwind().await;
+            Finished::Shard { key, tenure, result: result.map_err(|panic| panic_text(&*panic)) }
+        };
+        self.tasks().spawn(running.instrument(span));
+    }
+
+    /// Writes down how a shard ended; the lease that waited for it, if there is one.
+    fn ended(&self, key: &LeaseKey, tenure: u64, result: Result<End, String>) -> Option<HeldLease> {
+        let mut book = self.book();
+        if book.running.get(key) == Some(&tenure) {
+            book.running.remove(key);
+        }
+        if self.context.shutdown.has_rung() {
+            match result {
+                Ok(End::Released | End::GaveUp) => book.report.released.push(key.shard_id()),
+                Ok(End::Finished | End::LeaseLost) => book.report.ended.push(key.shard_id()),
+                Err(_) => book.report.forced.push(key.shard_id()),
+            }
+        }
+        let next = book.waiting.remove(key);
+        drop(book);
+        if let Err(message) = result {
+            self.context.fail(WorkerError::Panicked { message: message.into() });
+        }
+        next
+    }
+}
+
+/// Starts a task for each lease gained, and ends everything in order.
+struct Dispatcher {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<KeeperCommand>,
+    gained: mpsc::Receiver<HeldLease>,
+}
+
+impl Dispatcher {
+    /// Order of a shutdown: the keeper takes nothing more; the shards end and give their leases back, with the keeper
+    /// still renewing the others; then the keeper stops; then what it had gained in the meantime is given back.
+    async fn run(mut self) -> Finished {
+        let shared = Arc::clone(&self.shared);
+        let (mut stopping, mut keeper_runs, mut stop_sent) = (false, true, false);
+        loop {
+            tokio::select! {
+                // Nothing starves: the first fires once; tasks end only as often as leases were gained.
+                biased;
+                () = shared.context.shutdown.rung(), if !stopping => {
+                    stopping = true;
+                    self.command(KeeperCommand::StopTaking);
+                }
+                finished = next_finished(&shared) => match finished {
+                    Finished::Shard { key, tenure, result } => {
+                        let ended = result == Ok(End::Finished);
+                        if let Some(lease) = shared.ended(&key, tenure, result) {
+                            shared.start(lease);
+                        }
+                        if ended && !stopping {
+                            self.command(KeeperCommand::SyncShards);
+                        }
+                    }
+                    Finished::Keeper(result) => {
+                        keeper_runs = false;
+                        if let Err(error) = result {
+                            shared.context.fail(error);
+                        }
+                    }
+                    Finished::Dispatcher => {}
+                },
+                lease = self.gained.recv(), if !self.gained.is_closed() || !self.gained.is_empty() => {
+                    if let Some(lease) = lease {
+                        shared.start(lease);
+                    }
+                }
+            }
+            let idle = shared.book().running.is_empty();
+            if stopping && idle && !stop_sent {
+                stop_sent = true;
+                self.command(KeeperCommand::Stop);
+            }
+            if stopping && idle && !keeper_runs && self.gained.is_empty() {
+                shared.drained.ring();
+                return Finished::Dispatcher;
+            }
+        }
+    }
+
+    fn command(&self, command: KeeperCommand) {
+        if let Err(error) = self.commands.try_send(command) {
+            tracing::debug!(%error, "the lease keeper takes no command now");
+        }
+    }
+}
+
+/// The next task that ended. Cancel safe. A task that was aborted belongs to a worker that is going down.
+async fn next_finished(shared: &Shared) -> Finished {
+    loop {
+        let joined = std::future::poll_fn(|context| shared.tasks().poll_join_next(context)).await;
+        match joined {
+            Some(Ok(finished)) => return finished,
+            Some(Err(error)) => tracing::debug!(%error, "a task was stopped"),
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use kinesis_shard::ShardId;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::checkpoint::Checkpointer;
+use crate::processor::ProcessRecordsInput;
+use crate::user_record::UserRecord;
+
+/// The batch in hand. It is dropped only after a call with it succeeded.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) records: Arc<[UserRecord]>,
+    pub(super) millis_behind_latest: Option<u64>,
+    pub(super) received_at: Instant,
+    pub(super) data_bytes: u64,
+    /// Set on the last batch of a shard.
+    pub(super) child_shards: Option<Vec<ShardId>>,
+    /// Its memory; given back to the budget when the batch is dropped.
+    #[expect(dead_code, reason = "held, never read")]
+    pub(super) hold: Option<OwnedSemaphorePermit>,
+}
+
+impl Batch {
+    pub(super) fn input(
+        &self,
+        shard_id: ShardId,
+        now: Instant,
+        attempt: u32,
+        checkpointer: Checkpointer,
+    ) -> ProcessRecordsInput {
+        ProcessRecordsInput {
+            shard_id,
+            records: Arc::clone(&self.records),
+            millis_behind_latest: self.millis_behind_latest,
+            time_in_cache: now.saturating_duration_since(self.received_at),
+            is_at_shard_end: self.child_shards.is_some(),
+            child_shards: self.child_shards.clone().unwrap_or_default(),
+            attempt,
+            checkpointer,
+        }
+    }
+}

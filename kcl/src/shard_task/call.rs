@@ -1,0 +1,150 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use futures::FutureExt;
+
+use super::Context;
+use crate::error::{BoxError, panic_text};
+use crate::lease::held::HeldLease;
+use crate::processor::{
+    InitializationInput, LeaseLostInput, ProcessRecordsInput, RecordProcessor, ShardEndedInput,
+    ShutdownRequestedInput,
+};
+use crate::shard_consumer::Call;
+
+/// One call of the user's code with what it is given.
+pub(crate) enum Invocation {
+    Initialize(InitializationInput),
+    ProcessRecords(ProcessRecordsInput),
+    LeaseLost(LeaseLostInput),
+    ShardEnded(ShardEndedInput),
+    ShutdownRequested(ShutdownRequestedInput),
+}
+
+/// A call that returned, with the processor that was lent to it.
+pub(crate) struct Called {
+    pub(crate) processor: Option<Box<dyn RecordProcessor>>,
+    pub(crate) call: Call,
+    pub(crate) failure: Option<Arc<str>>,
+}
+
+/// Calls the processor if the lease is believed in at this very poll; there is no await between the two.
+pub(crate) async fn call(
+    context: Arc<Context>,
+    lease: HeldLease,
+    processor: Option<Box<dyn RecordProcessor>>,
+    invocation: Invocation,
+) -> Called {
+    let believed = lease.is_valid(context.clock.now()) || matches!(invocation, Invocation::LeaseLost(_));
+    if !believed {
+        return Called { processor, call: Call::NotBegun, failure: None };
+    }
+    let created = match processor {
+        Some(processor) => Ok(processor),
+        // The factory has failed so far: there is no processor to be told anything.
+        None if !matches!(invocation, Invocation::Initialize(_)) => {
+            return Called { processor: None, call: Call::Done, failure: None };
+        }
+        None => catch_unwind(AssertUnwindSafe(|| context.factory.create(lease.key().shard_id())))
+            .map_err(|panic| panic_text(&*panic)),
+    };
+    match created {
+        Ok(mut processor) => {
+            let result = caught(processor.as_mut(), invocation).await;
+            let call = if result.is_ok() { Call::Done } else { Call::Failed };
+            Called { processor: Some(processor), call, failure: result.err() }
+        }
+        Err(panic) => Called {
+            processor: None,
+            call: Call::Failed,
+            failure: Some(format!("the factory panicked: {panic}").into()),
+        },
+    }
+}
+
+/// A panic is an error like any other: the processor is called again with the same input.
+async fn caught(processor: &mut dyn RecordProcessor, invocation: Invocation) -> Result<(), Arc<str>> {
+    match AssertUnwindSafe(invoke(processor, invocation)).catch_unwind().await {
+        Ok(result) => result.map_err(|error| error.to_string().into()),
+        Err(panic) => Err(format!("panicked: {}", panic_text(&*panic)).into()),
+    }
+}
+
+async fn invoke(processor: &mut dyn RecordProcessor, invocation: Invocation) -> Result<(), BoxError> {
+    match invocation {
+        Invocation::Initialize(input) => processor.initialize(input).await,
+        Invocation::ProcessRecords(input) => {
+            if let (Some(first), Some(last)) = (input.records.first(), input.records.last()) {
+                input.checkpointer.hand_over(first.position(), last.position());
+            }
+            processor.process_records(input).await
+        }
+        Invocation::LeaseLost(input) => {
+            processor.lease_lost(input).await;
+            Ok(())
+        }
+        Invocation::ShardEnded(input) => {
+            input.checkpointer.at_shard_end();
+            processor.shard_ended(input).await
+        }
+        Invocation::ShutdownRequested(input) => processor.shutdown_requested(input).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::WorkerId;
+    use async_trait::async_trait;
+    use kinesis_shard::ShardId;
+
+    /// Panics before and after an await, or returns an error, as told.
+    struct Troubled(u32);
+
+    #[async_trait]
+    impl RecordProcessor for Troubled {
+        async fn initialize(&mut self, _: InitializationInput) -> Result<(), BoxError> {
+            Ok(())
+        }
+
+        async fn process_records(&mut self, _: ProcessRecordsInput) -> Result<(), BoxError> {
+            Ok(())
+        }
+
+        async fn lease_lost(&mut self, _: LeaseLostInput) {
+            self.0 += 1;
+            match self.0 {
+                1 => panic!("at once"),
+                2 => {
+                    tokio::task::yield_now().await;
+                    panic!("{}", String::from("later"));
+                }
+                _ => {}
+            }
+        }
+
+        async fn shard_ended(&mut self, _: ShardEndedInput) -> Result<(), BoxError> {
+            Ok(())
+        }
+
+        async fn shutdown_requested(&mut self, _: ShutdownRequestedInput) -> Result<(), BoxError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn panics_are_caught_and_the_processor_survives_them() {
+        let mut processor = Troubled(0);
+        let input = || {
+            Invocation::LeaseLost(LeaseLostInput {
+                shard_id: ShardId::from_index(0),
+                worker_id: WorkerId::new("w"),
+            })
+        };
+        let mut texts = Vec::new();
+        for _ in 0..3 {
+            texts.push(caught(&mut processor, input()).await.err().map(|text| text.to_string()));
+        }
+        assert_eq!(texts, [Some("panicked: at once".into()), Some("panicked: later".into()), None]);
+    }
+}

@@ -1,0 +1,189 @@
+//! `GetShardIterator`, `GetRecords` and `ListShards`: the seam between this crate and the service.
+//!
+//! Retries of the SDK are switched off: what to try again, when and from where is decided in [`fetch`](crate::fetch), and
+//! the SDK's own jitter could not be repeated by seed.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+use aws_sdk_kinesis::primitives::DateTime;
+use aws_sdk_kinesis::types::{ChildShard as SdkChildShard, Record, ShardIteratorType};
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use bytes::Bytes;
+use kinesis_shard::{
+    HashKey, HashKeyRange, ListShardsError, Shard, ShardFilter, ShardId, StreamName, list_shards,
+};
+
+use crate::config::{ConsumerConfig, InitialPosition};
+use crate::fetch::{ChildShard, GetRecordsAnswer, KinesisRecord, ReadError, ReadFrom, ShardIterator};
+use crate::lease::keeper::{ListShards, WhichShards};
+
+/// The calls that reading a stream needs. Each is one attempt.
+#[async_trait]
+pub(crate) trait Transport: Send + Sync + Debug {
+    /// Opens an iterator.
+    async fn open(&self, shard: &ShardId, from: ReadFrom) -> Result<ShardIterator, ReadError>;
+
+    /// Reads up to `limit` Kinesis records.
+    async fn read(&self, iterator: &ShardIterator, limit: u32) -> Result<GetRecordsAnswer, ReadError>;
+
+    /// Every shard that the stream still lists.
+    async fn shards(&self) -> Result<Vec<Shard>, ListShardsError>;
+}
+
+/// The AWS SDK's client.
+#[derive(Debug, Clone)]
+pub(crate) struct SdkTransport {
+    client: Client,
+    stream: StreamName,
+    initial_position: InitialPosition,
+}
+
+impl SdkTransport {
+    /// Reads the configured stream. The configured time-out bounds one call, unless the client has a limit of its own.
+    pub(crate) fn new(client: &Client, config: &ConsumerConfig) -> Self {
+        let stream = StreamName::new(Arc::clone(&config.stream));
+        let initial_position = config.initial_position;
+        let given = client.config();
+        let timeouts = given.timeout_config().cloned().unwrap_or_else(TimeoutConfig::disabled);
+        let limited =
+            timeouts.operation_timeout().is_some() || timeouts.operation_attempt_timeout().is_some();
+        let mut builder = given.to_builder().retry_config(RetryConfig::disabled());
+        if !limited {
+            builder = builder
+                .timeout_config(timeouts.to_builder().operation_timeout(config.request_timeout).build());
+        }
+        Self { client: Client::from_conf(builder.build()), stream, initial_position }
+    }
+
+    fn name(&self) -> Option<String> {
+        (!self.stream.is_arn()).then(|| self.stream.as_str().to_owned())
+    }
+
+    fn arn(&self) -> Option<String> {
+        self.stream.is_arn().then(|| self.stream.as_str().to_owned())
+    }
+}
+
+#[async_trait]
+impl Transport for SdkTransport {
+    async fn open(&self, shard: &ShardId, from: ReadFrom) -> Result<ShardIterator, ReadError> {
+        let request = self
+            .client
+            .get_shard_iterator()
+            .set_stream_name(self.name())
+            .set_stream_arn(self.arn())
+            .shard_id(shard.as_str());
+        let request = match from {
+            ReadFrom::TrimHorizon => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
+            ReadFrom::Latest => request.shard_iterator_type(ShardIteratorType::Latest),
+            ReadFrom::AtTimestamp(time) => {
+                request.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from(time))
+            }
+            ReadFrom::At(number) => request
+                .shard_iterator_type(ShardIteratorType::AtSequenceNumber)
+                .starting_sequence_number(number.to_string()),
+            ReadFrom::After(number) => request
+                .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
+                .starting_sequence_number(number.to_string()),
+        };
+        let answer = request.send().await.map_err(|error| read_error(&error))?;
+        answer
+            .shard_iterator
+            .map(ShardIterator::new)
+            .ok_or_else(|| ReadError::Malformed("no iterator in it".into()))
+    }
+
+    async fn read(&self, iterator: &ShardIterator, limit: u32) -> Result<GetRecordsAnswer, ReadError> {
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        let request = self.client.get_records().shard_iterator(iterator.as_str()).limit(limit);
+        let answer = request.set_stream_arn(self.arn()).send().await.map_err(|error| read_error(&error))?;
+        answer_from_sdk(answer)
+    }
+
+    async fn shards(&self) -> Result<Vec<Shard>, ListShardsError> {
+        list_shards(&self.client, &self.stream, ShardFilter::All).await
+    }
+}
+
+#[async_trait]
+impl ListShards for SdkTransport {
+    async fn list_shards(&self, which: WhichShards) -> Result<Vec<Shard>, ListShardsError> {
+        let filter = match (which, self.initial_position) {
+            (WhichShards::All, _) => ShardFilter::All,
+            (WhichShards::AtInitialPosition, InitialPosition::TrimHorizon) => ShardFilter::AtTrimHorizon,
+            (WhichShards::AtInitialPosition, InitialPosition::Latest) => ShardFilter::AtLatest,
+            (WhichShards::AtInitialPosition, InitialPosition::AtTimestamp(time)) => {
+                ShardFilter::AtTimestamp(time)
+            }
+        };
+        list_shards(&self.client, &self.stream, filter).await
+    }
+}
+
+fn read_error<E, R>(error: &SdkError<E, R>) -> ReadError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    R: Debug + Send + Sync + 'static,
+{
+    let text = || -> Arc<str> { error.message().unwrap_or("no message").into() };
+    match error.code() {
+        Some(
+            "ProvisionedThroughputExceededException"
+            | "LimitExceededException"
+            | "ThrottlingException"
+            | "KMSThrottlingException",
+        ) => ReadError::Throttled,
+        Some("ExpiredIteratorException") => ReadError::ExpiredIterator,
+        Some("InvalidArgumentException" | "ValidationException") => ReadError::InvalidArgument(text()),
+        Some("ResourceNotFoundException") => ReadError::NotFound,
+        Some("AccessDeniedException" | "KMSAccessDeniedException" | "UnrecognizedClientException") => {
+            ReadError::AccessDenied(text())
+        }
+        _ => ReadError::Unavailable(DisplayErrorContext(error).to_string().into()),
+    }
+}
+
+fn answer_from_sdk(answer: GetRecordsOutput) -> Result<GetRecordsAnswer, ReadError> {
+    let records = answer.records.into_iter().map(record_from_sdk).collect::<Result<_, _>>()?;
+    let children = answer.child_shards.unwrap_or_default();
+    Ok(GetRecordsAnswer {
+        records,
+        next: answer.next_shard_iterator.map(ShardIterator::new),
+        millis_behind_latest: answer.millis_behind_latest.and_then(|millis| u64::try_from(millis).ok()),
+        children: children.into_iter().map(child_from_sdk).collect(),
+    })
+}
+
+fn record_from_sdk(record: Record) -> Result<KinesisRecord, ReadError> {
+    let sequence_number = record
+        .sequence_number
+        .parse()
+        .map_err(|_| ReadError::Malformed(format!("sequence number {:?}", record.sequence_number).into()))?;
+    Ok(KinesisRecord {
+        sequence_number,
+        partition_key: record.partition_key.unwrap_or_default().into(),
+        data: Bytes::from(record.data.into_inner()),
+        arrived_at: record.approximate_arrival_timestamp.and_then(|time| SystemTime::try_from(time).ok()),
+    })
+}
+
+fn child_from_sdk(child: SdkChildShard) -> ChildShard {
+    let range = child.hash_key_range.and_then(|range| {
+        let start = HashKey::parse_explicit(&range.starting_hash_key).ok()?;
+        let end = HashKey::parse_explicit(&range.ending_hash_key).ok()?;
+        HashKeyRange::new(start, end).ok()
+    });
+    ChildShard {
+        id: ShardId::new(child.shard_id),
+        parents: child.parent_shards.into_iter().map(ShardId::new).collect(),
+        // A range that cannot be read only means that the row has none; it decides nothing here.
+        hash_key_range: range,
+    }
+}

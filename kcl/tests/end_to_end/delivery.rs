@@ -1,0 +1,178 @@
+//! Everything that was put arrives, in order, whatever the service answers.
+
+use std::time::{Duration, SystemTime};
+
+use kcl::{Checkpoint, InitialPosition};
+use kinesis_sim::{Rule, Verdict};
+
+use crate::world::{Act, Kind, World, texts};
+
+const GRACE: Duration = Duration::from_secs(10);
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_run_delivers_every_record_exactly_once_in_order() {
+    let world = World::new(4);
+    world.put(texts(0, 200)).await;
+    let worker = world.worker("a").await;
+    world.until_delivered(200).await;
+    world.put(texts(200, 300)).await;
+    world.until_delivered(300).await;
+    assert_eq!(worker.shards().len(), 4);
+    let report = worker.shutdown(GRACE).await;
+    world.check();
+    assert_eq!(world.texts().len(), 300, "no duplicate");
+    assert_eq!(report.released.len(), 4);
+    assert_eq!(report.stats.records_processed, 300);
+    assert_eq!((report.stats.lost_leases, report.stats.processor_failures, report.stats.gaps), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn aggregates_are_taken_apart_in_order() {
+    let world = World::new(1);
+    world.put_aggregate(&["a0", "a1", "a2"]).await;
+    world.put(["b".to_owned()]).await;
+    world.put_aggregate(&["c0", "c1"]).await;
+    let worker = world.worker("a").await;
+    world.until_delivered(6).await;
+    worker.shutdown(GRACE).await;
+    world.check();
+    assert_eq!(world.texts(), ["a0", "a1", "a2", "b", "c0", "c1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_worker_resumes_inside_an_aggregate_behind_the_checkpoint() {
+    let world = World::with_script(1, |_| Ok(Act::CheckpointAt(1)));
+    world.put_aggregate(&["a0", "a1", "a2", "a3"]).await;
+    let first = world.worker("a").await;
+    world.until_delivered(4).await;
+    world.until("the checkpoint", |world| matches!(world.row(0).checkpoint, Checkpoint::At(_))).await;
+    drop(first);
+    let second = world.scripted(|_| Ok(Act::CheckpointBatch));
+    let worker = second.worker("b").await;
+    second.until("the rest came again", |world| world.texts_of("b").len() == 2).await;
+    worker.shutdown(GRACE).await;
+    assert_eq!(world.texts_of("b"), ["a2", "a3"]);
+    world.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_of_reading_neither_skip_nor_repeat() {
+    let faults = [
+        ("GetRecords", Verdict::ExpireIterator),
+        ("GetRecords", Verdict::Throttle),
+        ("GetRecords", Verdict::Fail),
+        ("GetRecords", Verdict::LoseRequest),
+        ("GetRecords", Verdict::LoseAnswer),
+        ("GetShardIterator", Verdict::Throttle),
+        ("GetShardIterator", Verdict::Fail),
+        ("GetShardIterator", Verdict::LoseAnswer),
+    ];
+    for (operation, verdict) in faults {
+        let world = World::new(2);
+        world.put(texts(0, 40)).await;
+        let fault = world.sim.rule(Rule::operation(operation).caller("a").times(2).then(verdict));
+        let worker = world.worker("a").await;
+        world.until_delivered(40).await;
+        // A second batch on both shards, so that an iterator used after the fault is proved good.
+        world.put(texts(40, 80)).await;
+        world.until_delivered(80).await;
+        assert_eq!(fault.hits(), 2, "{operation} {verdict:?}");
+        worker.shutdown(GRACE).await;
+        world.check();
+        assert_eq!(world.texts().len(), 80, "{operation} {verdict:?}: no duplicate");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_of_all_reads_failing_costs_time_only() {
+    let world = World::new(2);
+    world.put(texts(0, 60)).await;
+    let failing = world.sim.rule(Rule::operation("GetRecords").probability(0.5).then(Verdict::LoseAnswer));
+    let expiring =
+        world.sim.rule(Rule::operation("GetRecords").probability(0.2).then(Verdict::ExpireIterator));
+    let worker = world.worker("a").await;
+    for from in (60..120).step_by(20) {
+        world.until_delivered(from as usize).await;
+        world.put(texts(from, from + 20)).await;
+    }
+    world.until_delivered(120).await;
+    drop((failing, expiring));
+    worker.shutdown(GRACE).await;
+    world.check();
+    assert_eq!(world.texts().len(), 120);
+}
+
+#[tokio::test(start_paused = true)]
+async fn latest_starts_behind_what_is_there() {
+    let world = World::new(1);
+    world.put(texts(0, 5)).await;
+    let config = World::config("a").with_initial_position(InitialPosition::Latest);
+    let worker = world.configured(config).await;
+    world.until("initialized", |world| !world.life(0).is_empty()).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.put(texts(5, 8)).await;
+    world.until_delivered(3).await;
+    worker.shutdown(GRACE).await;
+    assert_eq!(world.texts(), texts(5, 8));
+    assert_eq!(world.life(0)[0], Kind::Initialize(Checkpoint::Latest));
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_timestamp_starts_at_the_first_record_that_arrived_since() {
+    let world = World::new(1);
+    world.put(texts(0, 5)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let since = SystemTime::UNIX_EPOCH + Duration::from_millis(world.sim.now_millis());
+    world.put(texts(5, 8)).await;
+    let config = World::config("a").with_initial_position(InitialPosition::AtTimestamp(since));
+    let worker = world.configured(config).await;
+    world.until_delivered(3).await;
+    worker.shutdown(GRACE).await;
+    assert_eq!(world.texts(), texts(5, 8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_shard_is_read_once_a_second() {
+    let world = World::new(1);
+    let worker = world.worker("a").await;
+    world.until("initialized", |world| !world.life(0).is_empty()).await;
+    let reads = || world.sim.trace().iter().filter(|line| line.contains("GetRecords")).count();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = reads();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let count = reads() - before;
+    assert!((59..=61).contains(&count), "{count} reads in a minute");
+    worker.shutdown(GRACE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_processor_stops_the_reads_of_its_shard() {
+    let world = World::with_script(1, |_| Ok(Act::NeverReturn));
+    world.put(texts(0, 10)).await;
+    let config = World::config("a").with_max_records(1);
+    let worker = world.configured(config).await;
+    let reads = || world.sim.trace().iter().filter(|line| line.contains("GetRecords")).count();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let before = reads();
+    assert!(before <= 6, "one batch in hand, four waiting, one more at most: {before}");
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert_eq!(reads(), before);
+    drop(worker);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_seed_makes_the_same_calls() {
+    async fn run() -> Vec<String> {
+        let world = World::new(3);
+        world.put(texts(0, 30)).await;
+        let _faults =
+            world.sim.rule(Rule::operation("GetRecords").probability(0.3).then(Verdict::LoseAnswer));
+        let worker = world.worker("a").await;
+        world.until_delivered(30).await;
+        worker.shutdown(GRACE).await;
+        world.sim.trace()
+    }
+    let (first, second) = (run().await, run().await);
+    assert!(first.len() > 30);
+    assert_eq!(first, second);
+}

@@ -1,0 +1,13 @@
+//! Whole workers on the simulated service, through the real SDK client, on virtual time.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
+#![expect(clippy::disallowed_methods, reason = "the paused clock of the test's own runtime")]
+
+mod world;
+
+mod delivery;
+mod handover;
+mod leases;
+mod processing;
+mod resharding;
+mod scanning;

@@ -1,0 +1,352 @@
+//! One completion shared by all user records of an aggregate; a [`Ticket`] is an index into it.
+//!
+//! A batch is settled as a whole while its aggregate stays in one piece, which is the rule and costs one step for all of its
+//! records, or member by member once a new shard map has cut the aggregate up.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::error::{Failure, PutError};
+use crate::user_record::{Attempt, Delivered};
+use kinesis_shard::{SequenceNumber, ShardId};
+
+mod origin;
+mod wakers;
+
+pub(crate) use origin::{Member, Origin};
+use wakers::Wakers;
+
+/// Who keeps count of what is outstanding. The real one hands bytes back to waiting callers.
+pub(crate) trait Ledger: fmt::Debug + Send + Sync {
+    /// Some records were answered.
+    fn answered(&self, delivered: bool, records: u32, bytes: usize);
+    /// Every record of a batch of this epoch was answered.
+    fn finished(&self, epoch: u64);
+}
+
+/// What became of a Kinesis record, for all user records in it.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    Delivered(Arc<Receipt>),
+    Failed(Arc<Failure>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    pub(crate) shard_id: ShardId,
+    pub(crate) sequence_number: SequenceNumber,
+    pub(crate) attempts: Arc<[Attempt]>,
+}
+
+impl Answer {
+    fn for_member(&self, position: u32) -> Result<Delivered, PutError> {
+        match self {
+            Self::Delivered(receipt) => Ok(Delivered {
+                shard_id: receipt.shard_id.clone(),
+                sequence_number: receipt.sequence_number,
+                sub_sequence_number: u64::from(position),
+                attempts: Arc::clone(&receipt.attempts),
+            }),
+            Self::Failed(failure) => Err(PutError::of_member(Arc::clone(failure), position)),
+        }
+    }
+}
+
+pub(crate) struct Batch {
+    epoch: u64,
+    ledger: Arc<dyn Ledger>,
+    state: Mutex<State>,
+}
+
+struct State {
+    progress: Progress,
+    wakers: Wakers,
+}
+
+/// ```text
+/// Pending --settle_whole--> Whole
+///    '--cut--> Partial --settle_members, until none is left--> Partial (complete)
+/// ```
+enum Progress {
+    Pending,
+    /// One slot a member: the answer and the member's position in the piece that was answered.
+    Partial {
+        answers: Vec<Option<(Answer, u32)>>,
+        left: u32,
+    },
+    Whole(Answer),
+}
+
+impl Progress {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Partial { .. } => "partial",
+            Self::Whole(_) => "whole",
+        }
+    }
+
+    fn answer(&self, index: u32) -> Option<Result<Delivered, PutError>> {
+        match self {
+            Self::Pending => None,
+            Self::Whole(answer) => Some(answer.for_member(index)),
+            Self::Partial { answers, .. } => {
+                let (answer, position) = answers.get(usize::try_from(index).ok()?)?.as_ref()?;
+                Some(answer.for_member(*position))
+            }
+        }
+    }
+}
+
+impl Batch {
+    pub(crate) fn new(epoch: u64, ledger: Arc<dyn Ledger>) -> Arc<Self> {
+        let state = State { progress: Progress::Pending, wakers: Wakers::default() };
+        Arc::new(Self { epoch, ledger, state: Mutex::new(state) })
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers all members at once.
+    fn settle_whole(&self, records: u32, bytes: usize, answer: Answer) {
+        let delivered = matches!(answer, Answer::Delivered(_));
+        let wakers = {
+            let mut state = self.lock();
+            let Progress::Pending = state.progress else {
+                panic!("batch went from {} to whole: it was answered twice", state.progress.name())
+            };
+            state.progress = Progress::Whole(answer);
+            state.wakers.take()
+        };
+        self.ledger.answered(delivered, records, bytes);
+        self.ledger.finished(self.epoch);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// From now on members are answered one by one.
+    fn cut(&self, records: u32) {
+        let mut state = self.lock();
+        let Progress::Pending = state.progress else {
+            panic!("batch went from {} to partial: it was cut twice", state.progress.name())
+        };
+        state.progress = Progress::Partial { answers: (0..records).map(|_| None).collect(), left: records };
+    }
+
+    /// Answers some members; `members` are in the order of the piece that carried them.
+    fn settle_members(&self, members: &[Member], answer: &Answer) {
+        let delivered = matches!(answer, Answer::Delivered(_));
+        let (finished, wakers) = {
+            let mut state = self.lock();
+            let State { progress, wakers } = &mut *state;
+            let Progress::Partial { answers, left } = progress else {
+                panic!("batch answered members while {}", progress.name())
+            };
+            for (position, member) in (0..).zip(members) {
+                let slot = usize::try_from(member.index).ok().and_then(|index| answers.get_mut(index));
+                let previous = slot.map(|slot| slot.replace((answer.clone(), position)));
+                assert!(matches!(previous, Some(None)), "member {} was answered twice", member.index);
+                *left -= 1;
+            }
+            // The others look, see nothing and wait on: their wakers stay.
+            (*left == 0, if *left == 0 { wakers.take() } else { wakers.all() })
+        };
+        let records = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        self.ledger.answered(delivered, records, members.iter().map(|member| member.bytes).sum());
+        if finished {
+            self.ledger.finished(self.epoch);
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Batch").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+/// The answer to one accepted user record, when it comes.
+///
+/// A future of `Result<Delivered, PutError>`. It resolves once the record is delivered or has failed for good, at the latest when the
+/// producer is closed or dropped. It may be dropped: the record is delivered all the same. It may be polled again after it resolved
+/// and gives the same answer. Cancel safe.
+pub struct Ticket {
+    batch: Arc<Batch>,
+    index: u32,
+    waker: Option<u32>,
+}
+
+impl Ticket {
+    pub(crate) fn new(batch: Arc<Batch>, index: u32) -> Self {
+        Self { batch, index, waker: None }
+    }
+
+    /// The answer, if there is one already.
+    pub fn answer(&self) -> Option<Result<Delivered, PutError>> {
+        self.batch.lock().progress.answer(self.index)
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<Delivered, PutError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let ticket = self.get_mut();
+        let mut state = ticket.batch.lock();
+        if let Some(answer) = state.progress.answer(ticket.index) {
+            if let Some(slot) = ticket.waker.take() {
+                state.wakers.leave(slot);
+            }
+            return Poll::Ready(answer);
+        }
+        ticket.waker = Some(state.wakers.join(ticket.waker, context.waker()));
+        Poll::Pending
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(slot) = self.waker.take() {
+            self.batch.lock().wakers.leave(slot);
+        }
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Ticket").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::testing::{CountingLedger, delivered, failed};
+
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn batch() -> (Arc<Batch>, Arc<CountingLedger>) {
+        let ledger = Arc::new(CountingLedger::default());
+        (Batch::new(7, Arc::clone(&ledger) as Arc<dyn Ledger>), ledger)
+    }
+
+    fn poll(ticket: &mut Ticket, waker: &Waker) -> Poll<Result<Delivered, PutError>> {
+        Pin::new(ticket).poll(&mut Context::from_waker(waker))
+    }
+
+    #[test]
+    fn a_whole_answer_reaches_every_ticket_with_its_own_index() {
+        let (batch, ledger) = batch();
+        let tickets: Vec<_> = (0..3).map(|index| Ticket::new(Arc::clone(&batch), index)).collect();
+        assert!(tickets[0].answer().is_none());
+        Origin::whole(batch, 3, 300).settle(delivered("shardId-000000000001", 5));
+        for (index, ticket) in (0..).zip(&tickets) {
+            let answer = ticket.answer().unwrap().unwrap();
+            assert_eq!(answer.sub_sequence_number, index);
+            assert_eq!(answer.shard_id.as_str(), "shardId-000000000001");
+        }
+        assert_eq!((ledger.delivered(), ledger.bytes(), ledger.finished_epochs()), (3, 300, vec![7]));
+    }
+
+    #[test]
+    fn members_of_a_cut_batch_are_answered_by_the_piece_that_carried_them() {
+        let (batch, ledger) = batch();
+        let tickets: Vec<_> = (0..3).map(|index| Ticket::new(Arc::clone(&batch), index)).collect();
+        let pieces = Origin::whole(batch, 3, 60).divide(&[10, 20, 30], vec![vec![0, 2], vec![1]]);
+        let [even, odd] = <[Origin; 2]>::try_from(pieces).unwrap();
+        even.settle(delivered("left", 9));
+        assert_eq!(ledger.bytes(), 40);
+        assert_eq!(ledger.finished_epochs(), Vec::<u64>::new());
+        assert_eq!(tickets[2].answer().unwrap().unwrap().sub_sequence_number, 1);
+        assert!(tickets[1].answer().is_none());
+        odd.settle(failed());
+        assert!(tickets[1].answer().unwrap().is_err());
+        assert_eq!((ledger.delivered(), ledger.failed(), ledger.bytes()), (2, 1, 60));
+        assert_eq!(ledger.finished_epochs(), vec![7]);
+    }
+
+    #[test]
+    fn a_piece_can_be_divided_again() {
+        let (batch, ledger) = batch();
+        let tickets: Vec<_> = (0..4).map(|index| Ticket::new(Arc::clone(&batch), index)).collect();
+        let mut pieces = Origin::whole(batch, 4, 4).divide(&[1; 4], vec![vec![0], vec![1, 2, 3]]);
+        let again = pieces.pop().unwrap().divide(&[1; 3], vec![vec![0, 1], vec![2]]);
+        for piece in pieces.into_iter().chain(again) {
+            piece.settle(delivered("s", 1));
+        }
+        let positions: Vec<_> =
+            tickets.iter().map(|ticket| ticket.answer().unwrap().unwrap().sub_sequence_number).collect();
+        assert_eq!(positions, [0, 0, 1, 0]);
+        assert_eq!(ledger.finished_epochs(), vec![7]);
+    }
+
+    #[test]
+    fn an_origin_that_is_dropped_answers_closed_and_in_doubt() {
+        let (batch, ledger) = batch();
+        let ticket = Ticket::new(Arc::clone(&batch), 0);
+        drop(Origin::whole(batch, 1, 10));
+        let error = ticket.answer().unwrap().unwrap_err();
+        assert_eq!(error.reason(), &crate::PutErrorReason::Closed);
+        assert!(error.may_have_been_written());
+        assert_eq!((ledger.failed(), ledger.bytes()), (1, 10));
+    }
+
+    #[test]
+    fn one_task_that_waits_for_many_tickets_is_woken_once() {
+        let (batch, _ledger) = batch();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(Arc::clone(&counter));
+        let mut tickets: Vec<_> = (0..100).map(|index| Ticket::new(Arc::clone(&batch), index)).collect();
+        for ticket in tickets.iter_mut().chain(&mut []) {
+            assert!(poll(ticket, &waker).is_pending());
+        }
+        assert!(poll(&mut tickets[3], &waker).is_pending());
+        Origin::whole(batch, 100, 100).settle(delivered("s", 1));
+        assert_eq!(counter.0.load(Ordering::SeqCst), 1);
+        assert!(poll(&mut tickets[3], &waker).is_ready());
+        assert!(poll(&mut tickets[3], &waker).is_ready(), "an answer can be read again");
+    }
+
+    #[test]
+    fn a_ticket_that_moves_between_tasks_wakes_the_last_and_keeps_no_others() {
+        let (batch, _ledger) = batch();
+        let mut ticket = Ticket::new(Arc::clone(&batch), 0);
+        let counters: Vec<_> = (0..50).map(|_| Arc::new(Counter::default())).collect();
+        for counter in &counters {
+            assert!(poll(&mut ticket, &Waker::from(Arc::clone(counter))).is_pending());
+        }
+        assert_eq!(batch.lock().wakers.slots(), 1);
+        Origin::whole(batch, 1, 1).settle(delivered("s", 1));
+        let woken: Vec<_> = counters.iter().map(|counter| counter.0.load(Ordering::SeqCst)).collect();
+        assert_eq!(woken.iter().sum::<usize>(), 1);
+        assert_eq!(woken[49], 1);
+    }
+
+    #[test]
+    fn a_dropped_ticket_leaves_no_waker_behind() {
+        let (batch, _ledger) = batch();
+        let counter = Arc::new(Counter::default());
+        let mut ticket = Ticket::new(Arc::clone(&batch), 0);
+        assert!(poll(&mut ticket, &Waker::from(Arc::clone(&counter))).is_pending());
+        drop(ticket);
+        Origin::whole(batch, 1, 1).settle(delivered("s", 1));
+        assert_eq!(counter.0.load(Ordering::SeqCst), 0);
+    }
+}

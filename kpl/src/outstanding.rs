@@ -1,0 +1,155 @@
+//! What is accepted and not yet answered: bytes, for which callers wait, and batches by epoch, for which a flush waits.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError};
+
+use crate::batch::Ledger;
+
+#[derive(Debug)]
+pub(crate) struct Outstanding {
+    capacity: usize,
+    room: Arc<Semaphore>,
+    /// Batches that are not finished, by epoch.
+    epochs: Mutex<BTreeMap<u64, u64>>,
+    finished: Notify,
+    delivered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Outstanding {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            room: Arc::new(Semaphore::new(capacity)),
+            epochs: Mutex::new(BTreeMap::new()),
+            finished: Notify::new(),
+            delivered: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    /// The most bytes that one call can ask for.
+    pub(crate) fn largest(&self) -> usize {
+        self.capacity.min(usize::try_from(u32::MAX).unwrap_or(usize::MAX))
+    }
+
+    /// Waits for room, in the order of asking, so that a large record is not overtaken for ever. Given back when dropped. Cancel safe.
+    pub(crate) async fn acquire(&self, bytes: usize) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.room.acquire_many(permits(bytes)).await
+    }
+
+    pub(crate) async fn acquire_owned(&self, bytes: usize) -> Result<OwnedSemaphorePermit, AcquireError> {
+        Arc::clone(&self.room).acquire_many_owned(permits(bytes)).await
+    }
+
+    pub(crate) fn try_acquire(&self, bytes: usize) -> Result<SemaphorePermit<'_>, TryAcquireError> {
+        self.room.try_acquire_many(permits(bytes))
+    }
+
+    /// Nobody waits for room any more.
+    pub(crate) fn close(&self) {
+        self.room.close();
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.capacity.saturating_sub(self.room.available_permits())
+    }
+
+    /// User records delivered, and failed.
+    pub(crate) fn answered_so_far(&self) -> (u64, u64) {
+        (self.delivered.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+
+    /// A batch of this epoch begins.
+    pub(crate) fn opened(&self, epoch: u64) {
+        *self.epochs().entry(epoch).or_default() += 1;
+    }
+
+    /// Waits until every batch of this epoch and those before is finished. Cancel safe.
+    pub(crate) async fn finished_up_to(&self, epoch: u64) {
+        loop {
+            let mut finished = pin!(self.finished.notified());
+            // From here on no notification is missed.
+            finished.as_mut().enable();
+            if self.epochs().first_key_value().is_none_or(|(oldest, _)| *oldest > epoch) {
+                return;
+            }
+            finished.await;
+        }
+    }
+
+    fn epochs(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ledger for Outstanding {
+    fn answered(&self, delivered: bool, records: u32, bytes: usize) {
+        let counter = if delivered { &self.delivered } else { &self.failed };
+        counter.fetch_add(u64::from(records), Ordering::Relaxed);
+        self.room.add_permits(bytes);
+    }
+
+    fn finished(&self, epoch: u64) {
+        let last = {
+            let mut epochs = self.epochs();
+            let left = epochs.get_mut(&epoch).expect("a batch is opened before it is finished");
+            *left -= 1;
+            let last = *left == 0;
+            if last {
+                epochs.remove(&epoch);
+            }
+            last
+        };
+        if last {
+            self.finished.notify_waiters();
+        }
+    }
+}
+
+/// A record is far smaller; a reservation is checked against [`Outstanding::largest`].
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_lent_up_to_the_capacity_and_come_back_with_answers() {
+        let outstanding = Outstanding::new(100);
+        outstanding.acquire(60).await.unwrap().forget();
+        assert!(timeout(MOMENT, outstanding.acquire(41)).await.is_err(), "no room");
+        assert_eq!(outstanding.bytes(), 60, "the cancelled wait took nothing");
+        outstanding.answered(true, 1, 60);
+        assert_eq!(outstanding.acquire(100).await.unwrap().num_permits(), 100);
+        assert_eq!(outstanding.answered_so_far(), (1, 0));
+        assert_eq!(outstanding.bytes(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_waits_for_its_epoch_and_earlier_ones_only() {
+        let outstanding = Outstanding::new(100);
+        for epoch in [0, 0, 1, 2] {
+            outstanding.opened(epoch);
+        }
+        outstanding.finished(0);
+        outstanding.finished(1);
+        assert!(timeout(MOMENT, outstanding.finished_up_to(1)).await.is_err(), "one of epoch 0 is left");
+        let both = futures::future::join(outstanding.finished_up_to(0), outstanding.finished_up_to(1));
+        let done = futures::future::join(both, async { outstanding.finished(0) });
+        timeout(MOMENT, done).await.expect("epoch 2 does not hold them up");
+        assert!(timeout(MOMENT, outstanding.finished_up_to(2)).await.is_err());
+    }
+}

@@ -1,0 +1,384 @@
+//! Stages 2 to 4 joined, on sealed Kinesis records: limiter, collector, retrier.
+//!
+//! No I/O, no clock: events go in with `now`, [`Pipeline::next`] says the one thing to do. Ask again after every event and after every
+//! step but the last two.
+//!
+//! ```text
+//! sealed --> route --> limiter --> collector --> Step::Send
+//!              ^  '-> parked until a newer map        |
+//!              |          |                        answered
+//!              '-- pausing, or cut up <-- retrier <---'--> Step::Settle
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kinesis_shard::{SequenceNumber, ShardId, ShardMap};
+
+use crate::error::{PutErrorReason, WaitedIn};
+use crate::stats::Counters;
+
+/// Collect until count, bytes or deadline: shared by 1 and 3.
+pub(crate) mod reducer;
+
+/// 1. User records to Kinesis records, one buffer per shard; runs in `put`.
+pub(crate) mod aggregator;
+
+/// What travels: one Kinesis record.
+pub(crate) mod kinesis_record;
+
+/// An aggregate cut along a new shard map.
+mod division;
+
+/// 2. One queue and token bucket per shard.
+mod limiter;
+
+/// How fast one shard is sent to.
+mod bucket;
+
+/// 3. Kinesis records to requests.
+mod collector;
+
+/// What the service said.
+pub(crate) mod answer;
+
+/// 4. What each answer means, and the pauses before retries.
+mod retrier;
+
+/// Answers applied.
+mod answered;
+
+/// When to ask for the shards again.
+mod map_watch;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use bucket::Rate;
+use collector::Collector;
+use kinesis_record::{Entry, KinesisRecord, Settlement};
+use limiter::{Limiter, Released};
+use map_watch::{MapWatch, Watch};
+use reducer::Bounds;
+use retrier::Retrier;
+
+/// What the pipeline needs of the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) stream: Arc<str>,
+    pub(crate) ttl: Duration,
+    pub(crate) max_in_flight: usize,
+    pub(crate) fail_if_throttled: bool,
+    pub(crate) rate: Rate,
+    pub(crate) collection: Bounds,
+    pub(crate) seeds: [u64; 2],
+}
+
+/// One `PutRecords` to make. Its records stay in the pipeline until it is answered.
+#[derive(Debug)]
+pub(crate) struct PutRecordsRequest {
+    pub(crate) id: u64,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// The one thing to do now.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Make this call and bring its answer.
+    Send(PutRecordsRequest),
+    /// Give this answer.
+    Settle(Settlement),
+    /// Ask for the shards and bring the map, or say that there is none.
+    ListShards,
+    /// Nothing before then, unless something happens.
+    WaitUntil(Instant),
+    /// Nothing until something happens.
+    Idle,
+}
+
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    settings: Settings,
+    map: Option<Arc<ShardMap>>,
+    /// The map before, which still names shards that answers on their way may name.
+    previous: Option<Arc<ShardMap>>,
+    /// The number of the question that the map answered, and the first whose answer is to be trusted.
+    map_question: u64,
+    trusted_from: u64,
+    watch: MapWatch,
+    limiter: Limiter,
+    collector: Collector,
+    retrier: Retrier,
+    /// Waiting for a map, by expiry.
+    parked: BTreeMap<(Instant, u64), Parked>,
+    in_flight: BTreeMap<u64, InFlight>,
+    due: VecDeque<Settlement>,
+    flushed_epoch: Option<u64>,
+    counters: Counters,
+    numbers: u64,
+    closed: bool,
+}
+
+/// A record that waits for the answer to this question about the shards, or a later one.
+#[derive(Debug)]
+struct Parked {
+    question: u64,
+    why: Why,
+    record: KinesisRecord,
+}
+
+#[derive(Debug)]
+enum Why {
+    /// There is no map.
+    Unrouted,
+    /// It landed where its members do not all belong, and the map did not know better.
+    WrongShard,
+    /// It landed on a shard that the map does not name.
+    Unknown { shard_id: ShardId, sequence_number: SequenceNumber },
+}
+
+#[derive(Debug)]
+struct InFlight {
+    started: Instant,
+    records: Vec<KinesisRecord>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            map: None,
+            previous: None,
+            map_question: 0,
+            trusted_from: 0,
+            watch: MapWatch::new(settings.seeds[0]),
+            limiter: Limiter::new(settings.rate, settings.ttl),
+            collector: Collector::new(settings.collection),
+            retrier: Retrier::new(settings.seeds[1]),
+            parked: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            due: VecDeque::new(),
+            flushed_epoch: None,
+            counters: Counters::default(),
+            numbers: 0,
+            closed: false,
+            settings,
+        }
+    }
+
+    /// A Kinesis record is complete.
+    pub(crate) fn sealed(&mut self, now: Instant, mut record: KinesisRecord) {
+        record.number = self.unique();
+        self.counters.sealed(&record);
+        if self.closed {
+            self.fail(record, PutErrorReason::Closed);
+        } else {
+            self.route(now, record);
+        }
+    }
+
+    /// Somebody needs a shard map.
+    pub(crate) fn want_map(&mut self) {
+        self.watch.want();
+    }
+
+    /// The shards were listed. Everything that is not in flight follows the new map from here on.
+    pub(crate) fn shard_map(&mut self, now: Instant, map: &Arc<ShardMap>) {
+        let news = self.map.as_ref().is_none_or(|known| known.open() != map.open());
+        self.watch.arrived(now, news);
+        self.map_question = self.watch.asked();
+        if news {
+            tracing::debug!(stream = %self.settings.stream, open_shards = map.open_count(), "new shard map");
+            self.previous = self.map.replace(Arc::clone(map));
+            let mut records = self.limiter.reshape(now, map.open());
+            records.extend(self.collector.take());
+            for record in records {
+                self.route(now, record);
+            }
+        }
+        for Parked { question, why, record } in std::mem::take(&mut self.parked).into_values() {
+            if question <= self.map_question {
+                self.unpark(now, why, record);
+            } else {
+                self.park(question, why, record);
+            }
+        }
+    }
+
+    /// The shards could not be listed. Asked again after a pause, unless it is hopeless and no record depends on it.
+    pub(crate) fn no_shard_map(&mut self, now: Instant, hopeless: bool) {
+        self.watch.failed(now);
+        if hopeless && self.parked.is_empty() {
+            self.watch.forget();
+        }
+    }
+
+    /// Nothing of this epoch or earlier is to wait for company any more.
+    pub(crate) fn flush(&mut self, now: Instant, epoch: u64) {
+        self.flushed_epoch = self.flushed_epoch.max(Some(epoch));
+        self.collector.hurry(now);
+    }
+
+    /// Gives everything up, with what was sealed and not seen here yet: the answers that are due, and how many user records had to be
+    /// given up. What is in flight may still be written.
+    pub(crate) fn close(
+        &mut self,
+        unseen: impl IntoIterator<Item = KinesisRecord>,
+    ) -> (Vec<Settlement>, u64) {
+        self.closed = true;
+        let mut records = self.limiter.drain();
+        records.extend(self.collector.take());
+        records.extend(self.retrier.drain());
+        for Parked { why, mut record, .. } in std::mem::take(&mut self.parked).into_values() {
+            record.in_doubt |= !matches!(why, Why::Unrouted);
+            records.push(record);
+        }
+        for flight in std::mem::take(&mut self.in_flight).into_values() {
+            records
+                .extend(flight.records.into_iter().map(|record| KinesisRecord { in_doubt: true, ..record }));
+        }
+        for record in unseen {
+            self.counters.sealed(&record);
+            records.push(record);
+        }
+        let left = records.iter().map(|record| record.origin.len()).sum::<usize>();
+        for record in records {
+            self.fail(record, PutErrorReason::Closed);
+        }
+        (self.due.drain(..).collect(), u64::try_from(left).unwrap_or(u64::MAX))
+    }
+
+    /// What to do now.
+    pub(crate) fn next(&mut self, now: Instant) -> Step {
+        if self.due.is_empty() && !self.closed {
+            self.wake_up(now);
+        }
+        if let Some(settlement) = self.due.pop_front() {
+            return Step::Settle(settlement);
+        }
+        if self.closed {
+            return Step::Idle;
+        }
+        let watch = self.watch.next(now);
+        if watch == Watch::Ask {
+            return Step::ListShards;
+        }
+        if let Some(records) = self.fill(now) {
+            return Step::Send(self.send(now, records));
+        }
+        if let Some(settlement) = self.due.pop_front() {
+            return Step::Settle(settlement);
+        }
+        let asks = if let Watch::WaitUntil(at) = watch { Some(at) } else { None };
+        // Without a free request nothing of these two can move.
+        let sends = if self.may_send() { [self.limiter.wake(), self.collector.wake()] } else { [None; 2] };
+        let expires = self.parked.first_key_value().map(|((at, _), _)| *at);
+        let wakes = [asks, expires, self.retrier.wake()].into_iter().chain(sends);
+        wakes.flatten().min().map_or(Step::Idle, Step::WaitUntil)
+    }
+
+    pub(crate) fn counters(&self, now: Instant) -> Counters {
+        let mut counters = self.counters.clone();
+        counters.queued =
+            self.limiter.queued() + self.collector.len() + self.retrier.len() + self.parked.len();
+        counters.requests_in_flight = self.in_flight.len();
+        counters.throttled_shards = self.limiter.throttled_shards(now);
+        counters
+    }
+
+    /// Pauses that are over, and lives.
+    fn wake_up(&mut self, now: Instant) {
+        while let Some(record) = self.retrier.next(now) {
+            if record.expires(self.settings.ttl) <= now {
+                self.expire(now, record, WaitedIn::Backoff);
+            } else {
+                self.route(now, record);
+            }
+        }
+        while let Some(entry) = self.parked.first_entry()
+            && entry.key().0 <= now
+        {
+            let Parked { why, mut record, .. } = entry.remove();
+            record.in_doubt |= !matches!(why, Why::Unrouted);
+            self.expire(now, record, WaitedIn::ShardMap);
+        }
+    }
+
+    fn may_send(&self) -> bool {
+        self.in_flight.len() < self.settings.max_in_flight
+    }
+
+    /// Fills the next request; returns it when it is to go.
+    fn fill(&mut self, now: Instant) -> Option<Vec<KinesisRecord>> {
+        // Nothing leaves the limiter without a free request: tokens are spent on what is really sent.
+        while self.may_send() {
+            if self.collector.is_full() {
+                return Some(self.collector.take());
+            }
+            match self.limiter.next(now) {
+                // Only now: what may go at this moment fills up the request that is due.
+                None => return self.collector.is_due(now).then(|| self.collector.take()),
+                Some(Released::Expired(record)) => self.expire(now, record, WaitedIn::Limiter),
+                Some(Released::Send(shard, record)) => {
+                    let full = (!self.collector.fits(&record)).then(|| self.collector.take());
+                    let hurry = self.flushed_epoch.is_some_and(|epoch| record.origin.epoch() <= epoch);
+                    self.collector.push(now, shard, record);
+                    if hurry {
+                        self.collector.hurry(now);
+                    }
+                    if full.is_some() {
+                        return full;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn send(&mut self, now: Instant, mut records: Vec<KinesisRecord>) -> PutRecordsRequest {
+        let id = self.unique();
+        for record in &mut records {
+            record.predicted = self.map.as_ref().map(|map| map.shard_of(record.route).id.clone());
+        }
+        self.counters.sent(now, &records);
+        let entries = records.iter().map(KinesisRecord::entry).collect();
+        self.in_flight.insert(id, InFlight { started: now, records });
+        PutRecordsRequest { id, entries }
+    }
+
+    /// To the lane of its shard, in pieces if it fits none.
+    fn route(&mut self, now: Instant, record: KinesisRecord) {
+        let Some(map) = self.map.clone() else {
+            let question = self.watch.want();
+            return self.park(question, Why::Unrouted, record);
+        };
+        if !record.is_aggregate() || record.fits(map.shard_of(record.route).hash_key_range) {
+            return self.limiter.push(now, map.open_index_of(record.route), record);
+        }
+        for piece in division::divide(record, &map) {
+            self.limiter.push(now, map.open_index_of(piece.route), piece);
+        }
+    }
+
+    fn park(&mut self, question: u64, why: Why, record: KinesisRecord) {
+        let place = (record.expires(self.settings.ttl), self.unique());
+        self.parked.insert(place, Parked { question, why, record });
+    }
+
+    fn expire(&mut self, now: Instant, record: KinesisRecord, waited_in: WaitedIn) {
+        let waited = now.saturating_duration_since(record.opened);
+        let last_error = record.last_error();
+        tracing::debug!(stream = %self.settings.stream, ?waited, ?waited_in, "expired");
+        self.counters.expired(record.origin.len());
+        self.fail(record, PutErrorReason::Expired { waited, waited_in, last_error });
+    }
+
+    fn fail(&mut self, record: KinesisRecord, reason: PutErrorReason) {
+        self.due.push_back(record.failed(&self.settings.stream, reason));
+    }
+
+    fn unique(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+}

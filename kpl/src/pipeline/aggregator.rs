@@ -1,0 +1,267 @@
+//! Stage 1: user records to Kinesis records, one open aggregate per shard. Runs in the caller's `put`, under the shard's lock.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kinesis_shard::{AggregatedRecordWriter, HashKey, HashKeyRange, Payload};
+
+use crate::batch::{Batch, Origin};
+use crate::pipeline::kinesis_record::KinesisRecord;
+use crate::pipeline::reducer::{Bounds, Reducer};
+use crate::user_record::UserRecord;
+
+/// What an aggregate may become.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AggregationBounds {
+    pub(crate) enabled: bool,
+    pub(crate) max_count: u32,
+    pub(crate) max_bytes: usize,
+    pub(crate) linger: Duration,
+}
+
+/// What a new aggregate needs from outside: the time, read once, and its completion.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) now: Instant,
+    pub(crate) batch: Arc<Batch>,
+}
+
+/// What became of a push.
+#[derive(Debug)]
+pub(crate) struct Pushed {
+    /// The record's completion and its index in it.
+    pub(crate) batch: Arc<Batch>,
+    pub(crate) index: u32,
+    /// The deadline of the aggregate that this push opened and left open.
+    pub(crate) opened: Option<Instant>,
+    /// What this push sealed, in order.
+    pub(crate) sealed: [Option<KinesisRecord>; 2],
+}
+
+/// The open aggregate of one shard.
+#[derive(Debug)]
+pub(crate) struct Aggregator {
+    bounds: AggregationBounds,
+    writer: AggregatedRecordWriter,
+    reducer: Reducer,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    batch: Arc<Batch>,
+    opened: Instant,
+    route: HashKey,
+    least: HashKey,
+    greatest: HashKey,
+    records: u32,
+    outstanding_bytes: usize,
+}
+
+impl Aggregator {
+    pub(crate) fn new(bounds: AggregationBounds) -> Self {
+        let reducer = Reducer::new(Bounds {
+            max_count: usize::try_from(bounds.max_count).unwrap_or(usize::MAX),
+            max_bytes: bounds.max_bytes,
+            linger: bounds.linger,
+        });
+        Self { bounds, writer: AggregatedRecordWriter::new(), reducer, open: None }
+    }
+
+    /// User records in the open aggregate.
+    pub(crate) fn records(&self) -> u32 {
+        self.open.as_ref().map_or(0, |open| open.records)
+    }
+
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.reducer.is_due(now)
+    }
+
+    /// Takes a record whose hash key lies in this shard. `open` is called when an aggregate begins, not otherwise.
+    pub(crate) fn push(
+        &mut self,
+        record: UserRecord,
+        hash_key: HashKey,
+        open: impl FnOnce() -> Opening,
+    ) -> Pushed {
+        // Key and data alone leave no room for the framing: it can never be joined by another.
+        let alone = record.data.len() + record.partition_key.len() >= self.bounds.max_bytes;
+        if alone || !self.bounds.enabled {
+            return self.push_alone(record, hash_key, open());
+        }
+        let UserRecord { partition_key, explicit_hash_key, data } = &record;
+        let key_hash = match explicit_hash_key {
+            None => hash_key.low_64(),
+            // Not what routes it, but what equal keys have in common.
+            Some(_) => HashKey::of_partition_key(partition_key).low_64(),
+        };
+        let bytes = self.writer.encoded_len_with(partition_key, key_hash, *explicit_hash_key, data.len());
+        let before = if self.reducer.fits(bytes) { None } else { self.seal() };
+
+        let opens = self.open.is_none();
+        let current = self.open.get_or_insert_with(|| {
+            let Opening { now, batch } = open();
+            self.reducer.open(now);
+            Open {
+                batch,
+                opened: now,
+                route: hash_key,
+                least: hash_key,
+                greatest: hash_key,
+                records: 0,
+                outstanding_bytes: 0,
+            }
+        });
+        self.writer.push(partition_key, key_hash, *explicit_hash_key, data);
+        self.reducer.add(self.writer.encoded_len());
+        let (index, batch) = (current.records, Arc::clone(&current.batch));
+        current.records += 1;
+        current.least = current.least.min(hash_key);
+        current.greatest = current.greatest.max(hash_key);
+        current.outstanding_bytes += record.outstanding_bytes();
+
+        let after = if self.reducer.is_full() { self.seal() } else { None };
+        let opened = if opens && after.is_none() { self.reducer.deadline() } else { None };
+        Pushed { batch, index, opened, sealed: [before, after] }
+    }
+
+    /// A record of its own, not copied. What is open goes first, so that order is kept.
+    fn push_alone(&mut self, record: UserRecord, hash_key: HashKey, opening: Opening) -> Pushed {
+        let before = self.seal();
+        let Opening { now, batch } = opening;
+        let origin = Origin::whole(Arc::clone(&batch), 1, record.outstanding_bytes());
+        let UserRecord { partition_key, explicit_hash_key, data } = record;
+        let payload = Payload::Plain { partition_key, explicit_hash_key, data };
+        let span = span(hash_key, hash_key);
+        let alone = KinesisRecord::new(payload, hash_key, span, origin, now);
+        Pushed { batch, index: 0, opened: None, sealed: [before, Some(alone)] }
+    }
+
+    /// Closes the open aggregate, if there is one.
+    pub(crate) fn seal(&mut self) -> Option<KinesisRecord> {
+        let open = self.open.take()?;
+        self.reducer.reset();
+        let payload = self.writer.finish().payload;
+        let origin = Origin::whole(open.batch, open.records, open.outstanding_bytes);
+        Some(KinesisRecord::new(payload, open.route, span(open.least, open.greatest), origin, open.opened))
+    }
+}
+
+impl Drop for Aggregator {
+    /// What is open is sealed and dropped, which answers its tickets.
+    fn drop(&mut self) {
+        drop(self.seal());
+    }
+}
+
+fn span(least: HashKey, greatest: HashKey) -> HashKeyRange {
+    HashKeyRange::new(least, greatest).expect("the least hash key is not above the greatest")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::user_records;
+    use crate::testing::{CountingLedger, start};
+
+    fn bounds() -> AggregationBounds {
+        AggregationBounds {
+            enabled: true,
+            max_count: u32::MAX,
+            max_bytes: 1000,
+            linger: Duration::from_millis(80),
+        }
+    }
+
+    fn push(aggregator: &mut Aggregator, key: &str, bytes: usize) -> Pushed {
+        let record = UserRecord::new(key, vec![b'x'; bytes]);
+        let hash_key = record.hash_key();
+        let batch = Batch::new(0, Arc::new(CountingLedger::default()));
+        aggregator.push(record, hash_key, || Opening { now: start(), batch })
+    }
+
+    fn aggregated(record: &KinesisRecord) -> usize {
+        let Payload::Aggregated(data) = &record.payload else { panic!("not an aggregate") };
+        assert_eq!(user_records(data).len(), record.origin.len());
+        data.len()
+    }
+
+    #[test]
+    fn records_share_a_batch_until_the_next_would_not_fit() {
+        let mut aggregator = Aggregator::new(bounds());
+        let first = push(&mut aggregator, "a", 300);
+        assert_eq!(first.opened, Some(start() + Duration::from_millis(80)));
+        let second = push(&mut aggregator, "b", 300);
+        assert_eq!((second.index, second.opened), (1, None));
+        assert!(Arc::ptr_eq(&first.batch, &second.batch));
+        let mut third = push(&mut aggregator, "c", 400);
+        assert_eq!(third.index, 0);
+        let sealed = third.sealed[0].take().unwrap();
+        assert!(aggregated(&sealed) <= 1000);
+        assert_eq!(sealed.origin.len(), 2);
+        assert_eq!(aggregator.records(), 1);
+    }
+
+    #[test]
+    fn the_size_limit_is_exact() {
+        // Two records of 482 bytes with one key of one byte: 20 + 3 + 2 * (3 + 2 + 3 + 480).
+        let mut aggregator = Aggregator::new(AggregationBounds { max_bytes: 20 + 3 + 2 * 488, ..bounds() });
+        push(&mut aggregator, "k", 480);
+        let mut second = push(&mut aggregator, "k", 480);
+        let sealed = second.sealed[1].take().expect("full to the last byte");
+        assert_eq!(aggregated(&sealed), 999);
+    }
+
+    #[test]
+    fn the_count_limit_seals_at_once() {
+        let mut aggregator = Aggregator::new(AggregationBounds { max_count: 2, ..bounds() });
+        assert!(push(&mut aggregator, "a", 1).sealed[1].is_none());
+        assert!(push(&mut aggregator, "b", 1).sealed[1].is_some());
+        assert!(aggregator.seal().is_none());
+    }
+
+    #[test]
+    fn a_record_too_large_to_be_joined_leaves_alone_after_what_is_open() {
+        let mut aggregator = Aggregator::new(bounds());
+        push(&mut aggregator, "a", 1);
+        push(&mut aggregator, "b", 1);
+        let pushed = push(&mut aggregator, "c", 5000);
+        let [Some(before), Some(alone)] = pushed.sealed else { panic!("two were sealed") };
+        assert!(before.is_aggregate() && !alone.is_aggregate());
+        assert_eq!(alone.entry_bytes(), 5001);
+    }
+
+    #[test]
+    fn a_single_record_is_not_wrapped_and_keeps_its_key() {
+        let mut aggregator = Aggregator::new(bounds());
+        push(&mut aggregator, "only", 3);
+        let sealed = aggregator.seal().unwrap();
+        let entry = sealed.entry();
+        assert_eq!((entry.partition_key.as_str(), entry.explicit_hash_key), ("only", None));
+        assert_eq!(&entry.data[..], b"xxx");
+    }
+
+    #[test]
+    fn an_aggregate_knows_the_least_and_the_greatest_hash_key_and_goes_by_the_first() {
+        let mut aggregator = Aggregator::new(bounds());
+        let mut keys: Vec<_> =
+            ["a", "b", "c", "d"].iter().map(|key| HashKey::of_partition_key(key)).collect();
+        for key in ["a", "b", "c", "d"] {
+            push(&mut aggregator, key, 1);
+        }
+        let sealed = aggregator.seal().unwrap();
+        assert_eq!(sealed.route, keys[0]);
+        assert_eq!(sealed.entry().explicit_hash_key, Some(keys[0]));
+        assert_eq!(sealed.entry().partition_key, "a");
+        keys.sort();
+        assert_eq!((sealed.span.start(), sealed.span.end()), (keys[0], keys[3]));
+    }
+
+    #[test]
+    fn without_aggregation_every_record_is_sealed_at_once() {
+        let mut aggregator = Aggregator::new(AggregationBounds { enabled: false, ..bounds() });
+        let pushed = push(&mut aggregator, "a", 1);
+        assert!(pushed.sealed[0].is_none() && pushed.sealed[1].is_some());
+        assert_eq!(pushed.opened, None);
+    }
+}

@@ -1,0 +1,197 @@
+//! Answers applied: each record of a request goes its way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kinesis_shard::{HashKeyRange, SequenceNumber, ShardId, ShardMap};
+
+use crate::error::{PutErrorReason, WaitedIn};
+use crate::pipeline::answer::{ErrorClass, PutRecordsAnswer};
+use crate::pipeline::kinesis_record::KinesisRecord;
+use crate::pipeline::retrier::{Verdict, judge_call, judge_entry};
+use crate::pipeline::{InFlight, Pipeline, Why};
+
+/// Our own code for a record that was stored where a reader drops it.
+const WRONG_SHARD: &str = "WrongShard";
+
+/// One request's answer: when it was sent, and the pauses drawn for it. Records that failed equally often come back together, so that
+/// they fill requests again.
+struct Answering {
+    now: Instant,
+    started: Instant,
+    pauses: BTreeMap<u32, Duration>,
+}
+
+impl Pipeline {
+    /// A request was answered, or failed.
+    pub(crate) fn answered(&mut self, now: Instant, id: u64, answer: PutRecordsAnswer) {
+        // Closed meanwhile: its records were answered then.
+        let Some(InFlight { started, records }) = self.in_flight.remove(&id) else { return };
+        let mut answering = Answering { now, started, pauses: BTreeMap::new() };
+        self.counters.answered(now.saturating_duration_since(started));
+        let fail_if_throttled = self.settings.fail_if_throttled;
+        match answer {
+            PutRecordsAnswer::Entries(entries) if entries.len() == records.len() => {
+                for (record, entry) in records.into_iter().zip(entries) {
+                    let verdict = judge_entry(&record, entry, fail_if_throttled, |id| self.range_of(id));
+                    self.apply(&mut answering, record, verdict);
+                }
+            }
+            PutRecordsAnswer::Entries(_) => {
+                for record in records {
+                    let verdict = Verdict::Again("RecordCountMismatch".into(), true);
+                    self.apply(&mut answering, record, verdict);
+                }
+            }
+            PutRecordsAnswer::Failed(error) => {
+                let (stream, code, message) = (&self.settings.stream, &error.code, &error.message);
+                if error.class == ErrorClass::Permanent {
+                    tracing::warn!(%stream, %code, %message, records = records.len(), "PutRecords was refused");
+                } else {
+                    tracing::debug!(%stream, %code, %message, records = records.len(), "PutRecords failed");
+                }
+                let entries = records.len();
+                for record in records {
+                    let verdict = judge_call(&error, entries, fail_if_throttled);
+                    self.apply(&mut answering, record, verdict);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, answering: &mut Answering, mut record: KinesisRecord, verdict: Verdict) {
+        let now = answering.now;
+        let error_code = match &verdict {
+            Verdict::Delivered { .. } | Verdict::Unknown { .. } => None,
+            Verdict::WrongShard => Some(WRONG_SHARD.into()),
+            Verdict::Throttled(code)
+            | Verdict::Again(code, _)
+            | Verdict::Alone(code)
+            | Verdict::Refused(code, _) => Some(Arc::clone(code)),
+        };
+        if let Some(code) = &error_code {
+            self.counters.error(code, record.predicted.as_ref());
+        }
+        record.attempted(answering.started, now, error_code);
+        match verdict {
+            Verdict::Delivered { shard_id, sequence_number } => {
+                self.delivered(record, shard_id, sequence_number);
+            }
+            Verdict::WrongShard => self.wrong_shard(now, record),
+            Verdict::Unknown { shard_id, sequence_number } => {
+                let question = self.watch.want();
+                self.park(question, Why::Unknown { shard_id, sequence_number }, record);
+            }
+            Verdict::Throttled(_) => self.throttled(answering, record),
+            Verdict::Again(_, in_doubt) => {
+                record.in_doubt |= in_doubt;
+                self.again(answering, record);
+            }
+            Verdict::Alone(_) => {
+                record.alone = true;
+                self.route(now, record);
+            }
+            Verdict::Refused(_, reason) => {
+                if reason == PutErrorReason::StreamNotFound {
+                    // Created anew, the stream may use the same shard ids for other ranges.
+                    self.trusted_from = self.watch.want();
+                }
+                self.fail(record, reason);
+            }
+        }
+    }
+
+    fn delivered(&mut self, record: KinesisRecord, shard_id: ShardId, sequence_number: SequenceNumber) {
+        let expected =
+            self.map.as_ref().map(|map| (map.open_index_of(record.route), map.shard_of(record.route)));
+        match expected {
+            Some((lane, shard)) if shard.id == shard_id => self.limiter.delivered(lane),
+            // It counts all the same, but what comes after it is predicted better with a newer map.
+            _ => drop(self.watch.want()),
+        }
+        self.counters.delivered(&record);
+        self.due.push_back(record.delivered(shard_id, sequence_number));
+    }
+
+    /// Stored, but a reader drops it: undelivered as a whole.
+    fn wrong_shard(&mut self, now: Instant, mut record: KinesisRecord) {
+        tracing::debug!(stream = %self.settings.stream, records = record.origin.len(), predicted = ?record.predicted, "aggregate on the wrong shard");
+        record.in_doubt = true;
+        self.counters.wrong_shard += 1;
+        if self.goes_elsewhere(&record) {
+            // The map was renewed while the request was on its way.
+            self.route(now, record);
+        } else {
+            let question = self.watch.want();
+            self.park(question, Why::WrongShard, record);
+        }
+    }
+
+    /// Slows its shard down and takes its place at the head of that shard's queue.
+    fn throttled(&mut self, answering: &Answering, record: KinesisRecord) {
+        let Answering { now, started, .. } = *answering;
+        if record.expires(self.settings.ttl) <= now {
+            return self.expire(now, record, WaitedIn::Request);
+        }
+        self.counters.throttled += 1;
+        if let Some(lane) = self.map.as_ref().map(|map| map.open_index_of(record.route)) {
+            let pause = self.retrier.pause(self.limiter.throttles(lane) + 1);
+            self.limiter.throttled(now, lane, started, pause);
+        }
+        self.route(now, record);
+    }
+
+    fn again(&mut self, answering: &mut Answering, record: KinesisRecord) {
+        let now = answering.now;
+        let expires = record.expires(self.settings.ttl);
+        if expires <= now {
+            return self.expire(now, record, WaitedIn::Request);
+        }
+        let failures = u32::try_from(record.attempts.len()).unwrap_or(u32::MAX);
+        let pause = *answering.pauses.entry(failures).or_insert_with(|| self.retrier.pause(failures));
+        self.retrier.push((now + pause).min(expires), record);
+    }
+
+    /// The map that a record waited for is here.
+    pub(super) fn unpark(&mut self, now: Instant, why: Why, mut record: KinesisRecord) {
+        match why {
+            Why::Unrouted => self.route(now, record),
+            Why::WrongShard if self.goes_elsewhere(&record) => self.route(now, record),
+            // The listing lags behind, or the shard was closed before anyone could list it: the same place again, but not at once.
+            Why::WrongShard => {
+                let mut answering = Answering { now, started: now, pauses: BTreeMap::new() };
+                self.again(&mut answering, record);
+            }
+            Why::Unknown { shard_id, sequence_number } => match self.range_of(&shard_id) {
+                Some(range) if record.fits(range) => self.delivered(record, shard_id, sequence_number),
+                _ => {
+                    if let Some(attempt) = record.attempts.last_mut() {
+                        attempt.error_code = Some(WRONG_SHARD.into());
+                    }
+                    self.counters.error(WRONG_SHARD, record.predicted.as_ref());
+                    record.in_doubt = true;
+                    self.counters.wrong_shard += 1;
+                    self.unpark(now, Why::WrongShard, record);
+                }
+            },
+        }
+    }
+
+    /// Whether the map now sends it to another shard than last time, or to several.
+    fn goes_elsewhere(&self, record: &KinesisRecord) -> bool {
+        self.map.as_ref().is_some_and(|map| {
+            let shard = map.shard_of(record.route);
+            Some(&shard.id) != record.predicted.as_ref() || !record.fits(shard.hash_key_range)
+        })
+    }
+
+    /// The range of a shard that this map or the one before names, while they are to be trusted.
+    fn range_of(&self, id: &ShardId) -> Option<HashKeyRange> {
+        if self.map_question < self.trusted_from {
+            return None;
+        }
+        let named = |map: &Option<Arc<ShardMap>>| Some(map.as_ref()?.get(id)?.hash_key_range);
+        named(&self.map).or_else(|| named(&self.previous))
+    }
+}

@@ -1,0 +1,141 @@
+//! Stage 3: Kinesis records to `PutRecords` requests.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::pipeline::kinesis_record::KinesisRecord;
+use crate::pipeline::reducer::{Bounds, Reducer};
+
+/// So much for one shard fills a request: more would be throttled anyway, and small requests spread a hot shard's load.
+const MAX_BYTES_PER_SHARD: usize = 256 * 1024;
+
+/// The request that is being filled.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    reducer: Reducer,
+    records: Vec<KinesisRecord>,
+    bytes_by_shard: BTreeMap<usize, usize>,
+    closed: bool,
+}
+
+impl Collector {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            reducer: Reducer::new(bounds),
+            records: Vec::new(),
+            bytes_by_shard: BTreeMap::new(),
+            closed: false,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(crate) fn fits(&self, record: &KinesisRecord) -> bool {
+        self.records.is_empty()
+            || (!self.closed
+                && !record.alone
+                && self.reducer.fits(self.reducer.bytes() + record.entry_bytes()))
+    }
+
+    /// Takes a record that fits, towards the shard at this index.
+    pub(crate) fn push(&mut self, now: Instant, shard: usize, record: KinesisRecord) {
+        if self.reducer.is_empty() {
+            self.reducer.open(now);
+        }
+        let bytes = record.entry_bytes();
+        let of_shard = self.bytes_by_shard.entry(shard).or_default();
+        *of_shard += bytes;
+        self.closed |= record.alone || *of_shard >= MAX_BYTES_PER_SHARD;
+        self.reducer.add(self.reducer.bytes() + bytes);
+        self.records.push(record);
+    }
+
+    /// Whether nothing more may join.
+    pub(crate) fn is_full(&self) -> bool {
+        self.closed || self.reducer.is_full()
+    }
+
+    /// Whether what is here has waited long enough.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.reducer.is_due(now)
+    }
+
+    /// When what is here must go.
+    pub(crate) fn wake(&self) -> Option<Instant> {
+        self.reducer.deadline()
+    }
+
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.reducer.hurry(now);
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<KinesisRecord> {
+        debug_assert_eq!(self.reducer.count(), self.records.len());
+        self.reducer.reset();
+        self.bytes_by_shard.clear();
+        self.closed = false;
+        std::mem::take(&mut self.records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::{plain_of_bytes, start};
+
+    fn collector() -> Collector {
+        Collector::new(Bounds { max_count: 500, max_bytes: 1_000_000, linger: Duration::from_millis(20) })
+    }
+
+    #[test]
+    fn a_request_goes_by_count_bytes_or_time() {
+        let mut by_count = collector();
+        for _ in 0..499 {
+            by_count.push(start(), 0, plain_of_bytes(10));
+        }
+        assert!(!by_count.is_full());
+        by_count.push(start(), 0, plain_of_bytes(10));
+        assert!(by_count.is_full());
+        assert_eq!(by_count.take().len(), 500);
+
+        let mut by_time = collector();
+        assert!(!by_time.is_due(start() + Duration::from_secs(1)), "nothing is never due");
+        by_time.push(start(), 0, plain_of_bytes(10));
+        assert!(!by_time.is_due(start() + Duration::from_millis(19)));
+        assert!(by_time.is_due(start() + Duration::from_millis(20)));
+
+        let mut by_bytes = collector();
+        for shard in 0..4 {
+            by_bytes.push(start(), shard, plain_of_bytes(240_000));
+        }
+        assert!(by_bytes.fits(&plain_of_bytes(40_000)));
+        assert!(!by_bytes.fits(&plain_of_bytes(40_001)));
+        assert!(!by_bytes.is_full());
+    }
+
+    #[test]
+    fn a_quarter_mebibyte_for_one_shard_closes_the_request() {
+        let mut collector = collector();
+        collector.push(start(), 3, plain_of_bytes(200_000));
+        assert!(!collector.is_full());
+        collector.push(start(), 3, plain_of_bytes(62_144));
+        assert!(collector.is_full());
+        assert!(!collector.fits(&plain_of_bytes(10)));
+    }
+
+    #[test]
+    fn a_suspected_record_shares_no_request() {
+        let suspect = || KinesisRecord { alone: true, ..plain_of_bytes(10) };
+        let mut collector = collector();
+        collector.push(start(), 0, plain_of_bytes(10));
+        assert!(!collector.fits(&suspect()));
+        collector.take();
+        collector.push(start(), 0, suspect());
+        assert!(collector.is_full());
+        assert!(!collector.fits(&plain_of_bytes(10)));
+    }
+}

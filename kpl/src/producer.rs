@@ -1,0 +1,374 @@
+//! The handle: put, flush, close. Stage 1 runs here, in the caller's thread.
+
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_kinesis::Client;
+use kinesis_shard::limits::{SHARD_WRITE_BYTES_PER_SECOND, SHARD_WRITE_RECORDS_PER_SECOND};
+use rand::rngs::{SmallRng, SysRng};
+use rand::{RngExt, SeedableRng};
+use tokio::sync::TryAcquireError;
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use crate::batch::Ticket;
+use crate::config::ProducerConfig;
+use crate::driver::{Shared, drive};
+use crate::error::{ConfigError, PutError, PutErrorReason, PutManyError, TryPutError};
+use crate::intake::{Intake, NotTaken};
+use crate::outstanding::Outstanding;
+use crate::pipeline::aggregator::AggregationBounds;
+use crate::pipeline::reducer::Bounds;
+use crate::pipeline::{Pipeline, Rate, Settings};
+use crate::stats::ProducerStats;
+use crate::transport::{SdkTransport, Transport};
+use crate::user_record::UserRecord;
+
+mod permit;
+
+pub use permit::Permit;
+
+/// So much of a bulk put is accepted at a time, so that it shares the room with others.
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Puts user records into one stream: aggregated, batched, retried, each answered once.
+///
+/// Cheap to clone; all clones share one driver task and one memory bound. When the last one is dropped without [`close`](Self::close),
+/// every ticket that is left is answered with [`PutErrorReason::Closed`].
+#[derive(Clone)]
+pub struct Producer {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    config: ProducerConfig,
+    /// The driver. Dropping it aborts it.
+    driver: Mutex<JoinSet<()>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.terminate();
+    }
+}
+
+/// How a producer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// User records delivered since `close` began.
+    pub delivered: u64,
+    /// User records that failed since `close` began, for another reason than the deadline.
+    pub failed: u64,
+    /// User records that were neither at the deadline; they were answered with `Closed`.
+    pub left: u64,
+}
+
+impl CloseReport {
+    /// Everything that was accepted is delivered.
+    pub fn is_complete(&self) -> bool {
+        self.failed == 0 && self.left == 0
+    }
+}
+
+impl fmt::Display for CloseReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { delivered, failed, left } = self;
+        write!(out, "closed: {delivered} records delivered, {failed} failed, {left} left at the deadline")
+    }
+}
+
+impl Producer {
+    /// Starts a producer on the current tokio runtime. No call is made before the first record.
+    ///
+    /// The client's own retries are switched off in a copy of it; its endpoint, credentials and HTTP client are used as they are.
+    ///
+    /// # Errors
+    /// The first configured value that is out of range or contradicts another; or that there is no runtime.
+    pub fn start(client: &Client, config: ProducerConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
+        let transport: Arc<dyn Transport> = Arc::new(SdkTransport::new(client, &config.stream));
+        let outstanding = Arc::new(Outstanding::new(config.max_outstanding_bytes));
+        let aggregation = AggregationBounds {
+            enabled: config.aggregation_enabled,
+            max_count: config.aggregation_max_count,
+            max_bytes: config.aggregation_max_size,
+            // What the collector may wait comes out of the same promise.
+            linger: config.record_max_buffered_time.saturating_sub(config.collection_wait()),
+        };
+        let shared = Arc::new(Shared {
+            stream: Arc::clone(&config.stream),
+            clock: config.clock.clone(),
+            intake: Intake::new(aggregation, config.clock.clone(), Arc::clone(&outstanding)),
+            outstanding,
+            request_timeout: config.request_timeout,
+            pipeline: Mutex::new(Pipeline::new(settings(&config))),
+            stopped: AtomicBool::new(false),
+        });
+        let span = tracing::info_span!("producer", stream = %config.stream);
+        let mut driver = JoinSet::new();
+        driver.spawn_on(drive(Arc::clone(&shared), transport).instrument(span), &runtime);
+        Ok(Self { handle: Arc::new(Handle { shared, config, driver: Mutex::new(driver) }) })
+    }
+
+    /// Accepts a record: waits for room, and before the first record for the stream's shards. Does not wait for delivery: await the
+    /// [`Ticket`] for that, or drop it.
+    ///
+    /// Records put one after another with equal keys are stored in that order as long as nothing has to be sent again and no request
+    /// overtakes another on its way.
+    ///
+    /// Cancel safe: dropped before it returns, the record was not accepted and nothing is held.
+    ///
+    /// # Errors
+    /// A bad key or size; a stream that cannot be used; [`PutErrorReason::Closed`]. The record is in the error.
+    pub async fn put(&self, record: UserRecord) -> Result<Ticket, PutError> {
+        let record = self.checked(record)?;
+        let Ok(room) = self.shared().outstanding.acquire(record.outstanding_bytes()).await else {
+            return Err(self.refused(PutErrorReason::Closed, Some(record)));
+        };
+        let ticket = self.submit(record).await?;
+        // Given back by whoever answers the record.
+        room.forget();
+        Ok(ticket)
+    }
+
+    async fn submit(&self, record: UserRecord) -> Result<Ticket, PutError> {
+        let mut record = record;
+        loop {
+            record = match self.shared().intake.submit(record) {
+                Ok(ticket) => return Ok(ticket),
+                Err(NotTaken::Closed(record)) => {
+                    return Err(self.refused(PutErrorReason::Closed, Some(record)));
+                }
+                Err(NotTaken::NoMap(record)) => record,
+            };
+            if let Err(reason) = self.shared().intake.ready(self.handle.config.record_ttl).await {
+                return Err(self.refused(reason, Some(record)));
+            }
+        }
+    }
+
+    /// Accepts a record if that needs no waiting. For callers that are not async, and for those that would rather drop records than wait.
+    ///
+    /// # Errors
+    /// [`TryPutError::Full`] or [`TryPutError::NotReady`], which hand the record back; or what [`put`](Self::put) would say.
+    pub fn try_put(&self, record: UserRecord) -> Result<Ticket, TryPutError> {
+        let record = self.checked(record).map_err(TryPutError::Refused)?;
+        let room = match self.shared().outstanding.try_acquire(record.outstanding_bytes()) {
+            Ok(room) => room,
+            Err(TryAcquireError::NoPermits) => return Err(TryPutError::Full(record)),
+            Err(TryAcquireError::Closed) => {
+                return Err(TryPutError::Refused(self.refused(PutErrorReason::Closed, Some(record))));
+            }
+        };
+        match self.shared().intake.submit(record) {
+            Ok(ticket) => {
+                room.forget();
+                Ok(ticket)
+            }
+            Err(NotTaken::NoMap(record)) => Err(TryPutError::NotReady(record)),
+            Err(NotTaken::Closed(record)) => {
+                Err(TryPutError::Refused(self.refused(PutErrorReason::Closed, Some(record))))
+            }
+        }
+    }
+
+    /// Accepts many records, cheaper than one by one: room is taken and shards are locked once for many. Tickets are in the order of the
+    /// records.
+    ///
+    /// Not cancel safe: dropped before it returns, a first part may have been accepted.
+    ///
+    /// # Errors
+    /// [`PutManyError`]: what `put` would say of the first record that was not accepted, with the tickets of those before it and all
+    /// records from it on.
+    pub async fn put_many(&self, records: Vec<UserRecord>) -> Result<Vec<Ticket>, PutManyError> {
+        let mut accepted = Vec::with_capacity(records.len());
+        let mut rest = records.into_iter().peekable();
+        let chunk_bytes = CHUNK_BYTES.min(self.handle.config.max_outstanding_bytes / 4);
+        while rest.peek().is_some() {
+            let (mut chunk, mut bytes, mut bad) = (Vec::new(), 0, None);
+            while let Some(record) =
+                rest.next_if(|next| bytes == 0 || bytes + next.outstanding_bytes() <= chunk_bytes)
+            {
+                if let Err(reason) = record.check(self.handle.config.max_record_size) {
+                    bad = Some((reason, record));
+                    break;
+                }
+                bytes += record.outstanding_bytes();
+                chunk.push(record);
+            }
+            if let Err((error, chunk)) = self.submit_chunk(chunk, bytes, &mut accepted).await {
+                let bad = bad.map(|(_, record)| record);
+                return Err(PutManyError {
+                    accepted,
+                    rest: chunk.into_iter().chain(bad).chain(rest).collect(),
+                    error,
+                });
+            }
+            if let Some((reason, record)) = bad {
+                let error = self.refused(reason, Some(record.clone()));
+                return Err(PutManyError {
+                    accepted,
+                    rest: std::iter::once(record).chain(rest).collect(),
+                    error,
+                });
+            }
+        }
+        Ok(accepted)
+    }
+
+    async fn submit_chunk(
+        &self,
+        chunk: Vec<UserRecord>,
+        bytes: usize,
+        accepted: &mut Vec<Ticket>,
+    ) -> Result<(), (PutError, Vec<UserRecord>)> {
+        let refused = |reason, chunk: Vec<UserRecord>| (self.refused(reason, chunk.first().cloned()), chunk);
+        let Ok(room) = self.shared().outstanding.acquire(bytes).await else {
+            return Err(refused(PutErrorReason::Closed, chunk));
+        };
+        let mut chunk = chunk;
+        loop {
+            chunk = match self.shared().intake.submit_many(chunk) {
+                Ok(tickets) => {
+                    room.forget();
+                    accepted.extend(tickets);
+                    return Ok(());
+                }
+                Err(NotTaken::Closed(chunk)) => return Err(refused(PutErrorReason::Closed, chunk)),
+                Err(NotTaken::NoMap(chunk)) => chunk,
+            };
+            if let Err(reason) = self.shared().intake.ready(self.handle.config.record_ttl).await {
+                return Err(refused(reason, chunk));
+            }
+        }
+    }
+
+    /// Waits for room before there is a record: at least [`UserRecord::outstanding_bytes`] of it. Given back if the permit is dropped.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// More bytes than the producer may ever hold; a stream that cannot be used; [`PutErrorReason::Closed`].
+    pub async fn reserve(&self, bytes: usize) -> Result<Permit, PutError> {
+        let maximum = self.shared().outstanding.largest();
+        if bytes > maximum {
+            return Err(self.refused(PutErrorReason::PermitTooSmall { bytes, maximum }, None));
+        }
+        let Ok(room) = self.shared().outstanding.acquire_owned(bytes).await else {
+            return Err(self.refused(PutErrorReason::Closed, None));
+        };
+        self.ready().await?;
+        Ok(Permit::new(self.clone(), room))
+    }
+
+    /// Waits until the stream's shards are known, at most `record_ttl`; asks for them if nobody has. Cancel safe.
+    ///
+    /// # Errors
+    /// A stream that does not exist or may not be listed; no answer in time; [`PutErrorReason::Closed`].
+    pub async fn ready(&self) -> Result<(), PutError> {
+        let patience = self.handle.config.record_ttl;
+        self.shared().intake.ready(patience).await.map_err(|reason| self.refused(reason, None))
+    }
+
+    /// Sends everything that was accepted before this call without further delay, and waits until all of it is answered.
+    ///
+    /// Exact: records accepted later neither postpone it nor are waited for. Any number of flushes may run at once. Cancel safe: what was
+    /// begun goes on.
+    pub async fn flush(&self) {
+        let epoch = self.shared().intake.flush();
+        self.shared().outstanding.finished_up_to(epoch).await;
+    }
+
+    /// Refuses new records, flushes, and ends the driver; what is not answered by the deadline is answered with `Closed`.
+    ///
+    /// Other clones see `Closed` from now on. Dropped before it returns, the producer stays closed to new records, and what is left is
+    /// delivered as long as a handle lives.
+    pub async fn close(&self, deadline: Duration) -> CloseReport {
+        let shared = self.shared();
+        let (delivered, failed) = shared.outstanding.answered_so_far();
+        shared.intake.shut();
+        let epoch = shared.intake.flush();
+        tokio::select! {
+            // What is answered with the deadline counts as answered.
+            biased;
+            () = shared.outstanding.finished_up_to(epoch) => {}
+            () = shared.clock.sleep(deadline) => {}
+        }
+        let left = shared.terminate();
+        let mut driver = {
+            let mut owned = self.handle.driver.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *owned, JoinSet::new())
+        };
+        while driver.join_next().await.is_some() {}
+        let (delivered_now, failed_now) = shared.outstanding.answered_so_far();
+        let report = CloseReport {
+            delivered: delivered_now - delivered,
+            failed: (failed_now - failed).saturating_sub(left),
+            left,
+        };
+        if left > 0 {
+            tracing::warn!(stream = %shared.stream, left, "closed before every record was answered");
+        }
+        report
+    }
+
+    /// What the producer has done so far. Counters are read one after another, so sums may be off by what moves meanwhile.
+    pub fn stats(&self) -> ProducerStats {
+        self.shared().stats()
+    }
+
+    /// The configuration it was started with.
+    pub fn config(&self) -> &ProducerConfig {
+        &self.handle.config
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
+    fn checked(&self, record: UserRecord) -> Result<UserRecord, PutError> {
+        match record.check(self.handle.config.max_record_size) {
+            Ok(()) => Ok(record),
+            Err(reason) => Err(self.refused(reason, Some(record))),
+        }
+    }
+
+    fn refused(&self, reason: PutErrorReason, record: Option<UserRecord>) -> PutError {
+        PutError::refused(&self.handle.config.stream, reason, record)
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Producer").field("stream", &self.handle.config.stream).finish_non_exhaustive()
+    }
+}
+
+fn settings(config: &ProducerConfig) -> Settings {
+    let seed = config.seed.unwrap_or_else(|| {
+        // Jitter only: a system without entropy gets the same jitter everywhere, which is worse, not wrong.
+        SmallRng::try_from_rng(&mut SysRng).map_or(0, |mut rng| rng.random())
+    });
+    let mut seeds = SmallRng::seed_from_u64(seed);
+    let percent = |limit: u64| (limit * u64::from(config.rate_limit) / 100).max(1);
+    Settings {
+        stream: Arc::clone(&config.stream),
+        ttl: config.record_ttl,
+        max_in_flight: config.max_connections,
+        fail_if_throttled: config.fail_if_throttled,
+        rate: Rate {
+            records_per_second: percent(SHARD_WRITE_RECORDS_PER_SECOND),
+            bytes_per_second: percent(SHARD_WRITE_BYTES_PER_SECOND),
+        },
+        collection: Bounds {
+            max_count: config.collection_max_count,
+            max_bytes: config.collection_max_size,
+            linger: config.collection_wait(),
+        },
+        seeds: [seeds.random(), seeds.random()],
+    }
+}

@@ -1,0 +1,145 @@
+//! What the unit tests share.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use kinesis_shard::{HashKeyRange, SequenceNumber, Shard, ShardId, ShardMap};
+
+use crate::batch::{Answer, Batch, Ledger, Receipt, Ticket};
+use crate::error::{Failure, Held, PutErrorReason};
+use crate::pipeline::aggregator::{AggregationBounds, Aggregator, Opening};
+use crate::pipeline::kinesis_record::KinesisRecord;
+use crate::user_record::UserRecord;
+
+/// The instant at which every pure test begins.
+#[expect(clippy::disallowed_methods, reason = "an origin to count from; it never moves")]
+pub(crate) fn start() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(|| Instant::now() + Duration::from_hours(1))
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct CountingLedger {
+    delivered: AtomicU64,
+    failed: AtomicU64,
+    bytes: AtomicU64,
+    finished: Mutex<Vec<u64>>,
+}
+
+impl CountingLedger {
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::SeqCst)
+    }
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::SeqCst)
+    }
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::SeqCst)
+    }
+    pub(crate) fn finished_epochs(&self) -> Vec<u64> {
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Ledger for CountingLedger {
+    fn answered(&self, delivered: bool, records: u32, bytes: usize) {
+        let counter = if delivered { &self.delivered } else { &self.failed };
+        counter.fetch_add(u64::from(records), Ordering::SeqCst);
+        self.bytes.fetch_add(bytes as u64, Ordering::SeqCst);
+    }
+    fn finished(&self, epoch: u64) {
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner).push(epoch);
+    }
+}
+
+pub(crate) fn delivered(shard: &str, sequence_number: u64) -> Answer {
+    Answer::Delivered(Arc::new(Receipt {
+        shard_id: ShardId::new(shard),
+        sequence_number: sequence_number.to_string().parse().unwrap(),
+        attempts: Arc::from([]),
+    }))
+}
+
+pub(crate) fn failed() -> Answer {
+    Answer::Failed(Arc::new(Failure {
+        stream: "orders".into(),
+        reason: PutErrorReason::Throttled,
+        attempts: Arc::from([]),
+        may_have_been_written: false,
+        held: Held::Nothing,
+    }))
+}
+
+pub(crate) fn shard(index: u64, range: HashKeyRange) -> Shard {
+    Shard {
+        id: ShardId::from_index(index),
+        parent: None,
+        adjacent_parent: None,
+        hash_key_range: range,
+        starting_sequence_number: SequenceNumber::ZERO,
+        ending_sequence_number: None,
+    }
+}
+
+pub(crate) fn shards(count: u32) -> Vec<Shard> {
+    let ranges = HashKeyRange::even(NonZeroU32::new(count).unwrap());
+    (0..).zip(ranges).map(|(index, range)| shard(index, range)).collect()
+}
+
+pub(crate) fn shard_map(count: u32) -> Arc<ShardMap> {
+    Arc::new(ShardMap::new(shards(count)).unwrap())
+}
+
+pub(crate) fn aggregator(max_bytes: usize) -> Aggregator {
+    Aggregator::new(AggregationBounds {
+        enabled: true,
+        max_count: u32::MAX,
+        max_bytes,
+        linger: Duration::from_millis(80),
+    })
+}
+
+pub(crate) fn push(
+    aggregator: &mut Aggregator,
+    record: UserRecord,
+    now: Instant,
+    epoch: u64,
+    ledger: &Arc<CountingLedger>,
+) -> (Ticket, Vec<KinesisRecord>) {
+    let hash_key = record.hash_key();
+    let ledger = Arc::clone(ledger) as Arc<dyn Ledger>;
+    let pushed = aggregator.push(record, hash_key, || Opening { now, batch: Batch::new(epoch, ledger) });
+    (Ticket::new(pushed.batch, pushed.index), pushed.sealed.into_iter().flatten().collect())
+}
+
+/// One sealed aggregate of these keys, accepted at the start, and its tickets.
+pub(crate) fn aggregate_of(keys: &[impl AsRef<str>]) -> (KinesisRecord, Vec<Ticket>) {
+    let ledger = Arc::new(CountingLedger::default());
+    aggregate_in(keys, &ledger)
+}
+
+pub(crate) fn aggregate_in(
+    keys: &[impl AsRef<str>],
+    ledger: &Arc<CountingLedger>,
+) -> (KinesisRecord, Vec<Ticket>) {
+    let mut aggregator = aggregator(1_000_000);
+    let tickets = keys
+        .iter()
+        .map(|key| {
+            let record = UserRecord::new(key.as_ref(), key.as_ref().as_bytes().to_vec());
+            push(&mut aggregator, record, start(), 0, ledger).0
+        })
+        .collect();
+    (aggregator.seal().unwrap(), tickets)
+}
+
+/// A plain Kinesis record that counts as this many bytes, accepted at the start.
+pub(crate) fn plain_of_bytes(bytes: usize) -> KinesisRecord {
+    let ledger = Arc::new(CountingLedger::default());
+    let mut aggregator = aggregator(64);
+    let record = UserRecord::new("k", vec![0; bytes.saturating_sub(1)]);
+    let (_, mut sealed) = push(&mut aggregator, record, start(), 0, &ledger);
+    sealed.pop().or_else(|| aggregator.seal()).unwrap()
+}

@@ -1,0 +1,150 @@
+//! What goes in and what comes out: a user record, and where it was delivered after which attempts.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kinesis_shard::limits::MAX_PARTITION_KEY_CHARS;
+use kinesis_shard::{HashKey, SequenceNumber, ShardId};
+
+use crate::error::PutErrorReason;
+
+/// What one accepted user record costs beside its key and data: its share of tickets, tables and framing.
+pub(crate) const RECORD_OVERHEAD_BYTES: usize = 32;
+
+/// One record as the caller means it: a partition key, optionally an explicit hash key, and data.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserRecord {
+    pub(crate) partition_key: String,
+    pub(crate) explicit_hash_key: Option<HashKey>,
+    pub(crate) data: Bytes,
+}
+
+impl UserRecord {
+    /// A record that is routed by the MD5 of its partition key. The key must hold 1 to 256 Unicode characters; `put` checks it.
+    pub fn new(partition_key: impl Into<String>, data: impl Into<Bytes>) -> Self {
+        Self { partition_key: partition_key.into(), explicit_hash_key: None, data: data.into() }
+    }
+
+    /// Routes the record by this hash key instead of the MD5 of its partition key.
+    #[must_use]
+    pub fn with_explicit_hash_key(mut self, hash_key: HashKey) -> Self {
+        self.explicit_hash_key = Some(hash_key);
+        self
+    }
+
+    /// The partition key.
+    pub fn partition_key(&self) -> &str {
+        &self.partition_key
+    }
+
+    /// The explicit hash key, if one was given.
+    pub fn explicit_hash_key(&self) -> Option<HashKey> {
+        self.explicit_hash_key
+    }
+
+    /// The data.
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// What decides the shard: the explicit hash key, else the MD5 of the partition key.
+    pub fn hash_key(&self) -> HashKey {
+        self.explicit_hash_key.unwrap_or_else(|| HashKey::of_partition_key(&self.partition_key))
+    }
+
+    /// What the record takes of `max_outstanding_bytes` until it is answered: key, data and 32 bytes.
+    pub fn outstanding_bytes(&self) -> usize {
+        self.partition_key.len() + self.data.len() + RECORD_OVERHEAD_BYTES
+    }
+
+    pub(crate) fn check(&self, maximum: usize) -> Result<(), PutErrorReason> {
+        if self.partition_key.is_empty() {
+            return Err(PutErrorReason::KeyEmpty);
+        }
+        // A key of 256 bytes cannot hold more characters, so most keys are not walked.
+        if self.partition_key.len() > MAX_PARTITION_KEY_CHARS {
+            let characters = self.partition_key.chars().count();
+            if characters > MAX_PARTITION_KEY_CHARS {
+                return Err(PutErrorReason::KeyTooLong { characters, maximum: MAX_PARTITION_KEY_CHARS });
+            }
+        }
+        let bytes = self.partition_key.len() + self.data.len();
+        if bytes > maximum {
+            return Err(PutErrorReason::RecordTooLarge { bytes, maximum });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for UserRecord {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("UserRecord")
+            .field("partition_key", &self.partition_key)
+            .field("explicit_hash_key", &self.explicit_hash_key)
+            .field("data_bytes", &self.data.len())
+            .finish()
+    }
+}
+
+/// Where a user record can be read, and what it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivered {
+    /// The shard that holds the record.
+    pub shard_id: ShardId,
+    /// The sequence number of the Kinesis record that carries it.
+    pub sequence_number: SequenceNumber,
+    /// The index in that Kinesis record when it is an aggregate, else 0.
+    pub sub_sequence_number: u64,
+    /// Every attempt of the Kinesis records that carried it, oldest first; the last one succeeded.
+    pub attempts: Arc<[Attempt]>,
+}
+
+/// One attempt to deliver the Kinesis record that carries a user record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// When it began, counted from the acceptance of the oldest user record in its aggregate.
+    pub started: Duration,
+    /// How long the request took.
+    pub duration: Duration,
+    /// Why it failed: the service's code, or one of ours (`WrongShard`, `RequestTimeout`, `RecordCountMismatch`). `None`: it succeeded.
+    pub error_code: Option<Arc<str>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_counted_in_characters_and_records_in_bytes_with_their_key() {
+        let check = |key: String, data: usize| UserRecord::new(key, vec![0; data]).check(1000);
+        assert_eq!(check(String::new(), 1), Err(PutErrorReason::KeyEmpty));
+        assert_eq!(check("k".repeat(256), 744), Ok(()));
+        assert_eq!(check("é".repeat(256), 0), Ok(()));
+        assert_eq!(
+            check("é".repeat(257), 0),
+            Err(PutErrorReason::KeyTooLong { characters: 257, maximum: 256 })
+        );
+        assert_eq!(
+            check("k".repeat(256), 745),
+            Err(PutErrorReason::RecordTooLarge { bytes: 1001, maximum: 1000 })
+        );
+    }
+
+    #[test]
+    fn debug_never_shows_the_payload() {
+        let shown = format!("{:?}", UserRecord::new("key", "secret"));
+        assert!(shown.contains("data_bytes: 6") && !shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn an_explicit_hash_key_wins_over_the_partition_key() {
+        let record = UserRecord::new("key", "");
+        assert_eq!(record.hash_key(), HashKey::of_partition_key("key"));
+        assert_eq!(record.with_explicit_hash_key(HashKey::MAX).hash_key(), HashKey::MAX);
+    }
+}

@@ -1,0 +1,163 @@
+//! The reader: never panics, never drops, never copies data.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    AggregatedUserRecord, DIGEST_BYTES, MAGIC, MalformedReason, ParsedRecord, PlainReason, TableKind,
+    varint::{Field, Fields, Value},
+};
+use crate::{HashKey, md5};
+
+/// Takes the data of a Kinesis record apart into user records, if it is an aggregate.
+///
+/// Framing follows the Java KCL: what it passes through unchanged is [`ParsedRecord::Plain`] here. Where it drops
+/// user records (an aggregate of none, a bad index, an explicit hash key that is no number) the answer is also
+/// `Plain`, with that reason: the blob still reaches the processor, whole.
+///
+/// Never panics. Costs one MD5 of the data, and an allocation for the list and for each distinct partition key.
+pub fn parse(data: &Bytes) -> ParsedRecord {
+    match read(data) {
+        Ok(records) => ParsedRecord::Aggregated(records),
+        Err(reason) => ParsedRecord::Plain(reason),
+    }
+}
+
+fn read(data: &Bytes) -> Result<Vec<AggregatedUserRecord>, PlainReason> {
+    let message = message_range(data)?;
+    // Tables may stand behind the records that use them, so this takes two passes.
+    let tables = Tables::read(data, message.clone()).map_err(PlainReason::Malformed)?;
+    if tables.record_count == 0 {
+        return Err(PlainReason::Empty);
+    }
+    // All records are parsed before any is resolved: a message that is malformed anywhere is no message, while a
+    // bad index is the fault of one record in a sound one. The reason should tell these apart.
+    let mut raw_records = Vec::with_capacity(tables.record_count);
+    for field in Fields::new(data, message) {
+        if let Field { number: 3, value: Value::Bytes(range) } = field.map_err(PlainReason::Malformed)? {
+            raw_records.push(RawRecord::read(data, range).map_err(PlainReason::Malformed)?);
+        }
+    }
+    let resolve = |(user_record, raw)| tables.resolve(user_record, raw, data);
+    raw_records.into_iter().enumerate().map(resolve).collect()
+}
+
+/// Where the protobuf message lies, once magic and digest are right.
+fn message_range(data: &[u8]) -> Result<Range<usize>, PlainReason> {
+    let framed = data.strip_prefix(&MAGIC).ok_or(PlainReason::NotAggregated)?;
+    let (message, digest) = framed.split_last_chunk::<DIGEST_BYTES>().ok_or(PlainReason::TooShort)?;
+    if message.is_empty() {
+        return Err(PlainReason::TooShort);
+    }
+    if md5(message) != *digest {
+        return Err(PlainReason::DigestMismatch);
+    }
+    Ok(MAGIC.len()..MAGIC.len() + message.len())
+}
+
+/// The two tables, and how many records there are.
+struct Tables {
+    partition_keys: Vec<Arc<str>>,
+    /// None where the text is not a hash key, which matters only if a record points there.
+    explicit_hash_keys: Vec<Option<HashKey>>,
+    record_count: usize,
+}
+
+impl Tables {
+    fn read(data: &[u8], message: Range<usize>) -> Result<Self, MalformedReason> {
+        let mut tables = Self { partition_keys: Vec::new(), explicit_hash_keys: Vec::new(), record_count: 0 };
+        for field in Fields::new(data, message) {
+            let Field { number, value: Value::Bytes(range) } = field? else { continue };
+            let bytes = data.get(range).unwrap_or_default();
+            match number {
+                1 => {
+                    let key = str::from_utf8(bytes).map_err(|_| MalformedReason::PartitionKeyNotUtf8)?;
+                    tables.partition_keys.push(key.into());
+                }
+                2 => tables.explicit_hash_keys.push(explicit_hash_key(bytes)),
+                3 => tables.record_count += 1,
+                _ => {}
+            }
+        }
+        Ok(tables)
+    }
+
+    fn resolve(
+        &self,
+        user_record: usize,
+        raw: RawRecord,
+        data: &Bytes,
+    ) -> Result<AggregatedUserRecord, PlainReason> {
+        let bad_index =
+            |table, index, table_len| PlainReason::BadIndex { user_record, table, index, table_len };
+        let partition_key = entry(&self.partition_keys, raw.partition_key_index).ok_or_else(|| {
+            bad_index(TableKind::PartitionKeys, raw.partition_key_index, self.partition_keys.len())
+        })?;
+        let explicit_hash_key = match raw.explicit_hash_key_index {
+            None => None,
+            Some(index) => {
+                let key = entry(&self.explicit_hash_keys, index).ok_or_else(|| {
+                    bad_index(TableKind::ExplicitHashKeys, index, self.explicit_hash_keys.len())
+                })?;
+                Some(key.ok_or(PlainReason::BadExplicitHashKey { user_record })?)
+            }
+        };
+        Ok(AggregatedUserRecord {
+            partition_key: Arc::clone(partition_key),
+            explicit_hash_key,
+            data: data.slice(raw.data),
+        })
+    }
+}
+
+fn entry<T>(table: &[T], index: u64) -> Option<&T> {
+    usize::try_from(index).ok().and_then(|index| table.get(index))
+}
+
+/// As lenient as the readers in use: they take a plus sign and leading zeros for the number they are.
+fn explicit_hash_key(text: &[u8]) -> Option<HashKey> {
+    let text = str::from_utf8(text).ok()?;
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().map(HashKey::new)
+}
+
+/// A user record with its indexes not yet looked up.
+struct RawRecord {
+    partition_key_index: u64,
+    explicit_hash_key_index: Option<u64>,
+    data: Range<usize>,
+}
+
+impl RawRecord {
+    fn read(bytes: &[u8], range: Range<usize>) -> Result<Self, MalformedReason> {
+        let (mut partition_key_index, mut explicit_hash_key_index, mut data) = (None, None, None);
+        for field in Fields::new(bytes, range) {
+            // A field that comes twice counts as it came last; one with another wire type is an unknown field.
+            match field? {
+                Field { number: 1, value: Value::Varint(index) } => partition_key_index = Some(index),
+                Field { number: 2, value: Value::Varint(index) } => explicit_hash_key_index = Some(index),
+                Field { number: 3, value: Value::Bytes(range) } => data = Some(range),
+                Field { number: 4, value: Value::Bytes(range) } => check_tag(bytes, range)?,
+                _ => {}
+            }
+        }
+        Ok(Self {
+            partition_key_index: partition_key_index.ok_or(MalformedReason::MissingPartitionKeyIndex)?,
+            explicit_hash_key_index,
+            data: data.ok_or(MalformedReason::MissingData)?,
+        })
+    }
+}
+
+/// Nobody uses tags, but a message with a broken one does not parse anywhere else either.
+fn check_tag(bytes: &[u8], range: Range<usize>) -> Result<(), MalformedReason> {
+    let mut has_key = false;
+    for field in Fields::new(bytes, range) {
+        has_key |= matches!(field?, Field { number: 1, value: Value::Bytes(_) });
+    }
+    if has_key { Ok(()) } else { Err(MalformedReason::MissingTagKey) }
+}

@@ -1,0 +1,350 @@
+//! The writer: its output is byte for byte what the KPL's C++ runtime writes (see `docs/decisions/0003-aggregate-layout.md`).
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::{
+    AGGREGATE_PARTITION_KEY, DIGEST_BYTES, MAGIC, TAG_DATA, TAG_EXPLICIT_HASH_KEY,
+    TAG_EXPLICIT_HASH_KEY_INDEX, TAG_PARTITION_KEY, TAG_PARTITION_KEY_INDEX, TAG_RECORD,
+    key_table::KeyTable,
+    varint::{len_len, put_bytes, put_varint, varint_len},
+};
+use crate::{HashKey, md5};
+
+/// Bytes that a buffer keeps from one aggregate to the next even if it was hardly used.
+const KEPT_CAPACITY_BYTES: usize = 64 * 1024;
+
+/// Collects user records of one shard and writes them as one Kinesis record; reusable, one per shard.
+///
+/// Records are encoded as they are pushed, each byte copied once, and once more into the blob when it is finished.
+/// Sizes are exact at every moment and cost no look at the records.
+pub struct AggregatedRecordWriter {
+    /// The partition key table as it will stand in the blob.
+    partition_keys: Vec<u8>,
+    /// The explicit hash key table, likewise.
+    explicit_hash_keys: Vec<u8>,
+    /// The user records, likewise.
+    records: Vec<u8>,
+    partition_key_table: KeyTable,
+    /// Made when the first explicit hash key comes: most producers have none.
+    explicit_hash_key_table: Option<KeyTable>,
+    /// What is needed to give the first record back unwrapped if it stays alone.
+    first: Option<First>,
+    len: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct First {
+    partition_key_len: usize,
+    explicit_hash_key: Option<HashKey>,
+    data_len: usize,
+}
+
+impl AggregatedRecordWriter {
+    /// An empty writer.
+    pub fn new() -> Self {
+        Self {
+            partition_keys: Vec::new(),
+            explicit_hash_keys: Vec::new(),
+            records: Vec::new(),
+            partition_key_table: KeyTable::new(),
+            explicit_hash_key_table: None,
+            first: None,
+            len: 0,
+        }
+    }
+
+    /// Whether no user record was pushed since the last [`finish`](Self::finish).
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many user records were pushed since the last [`finish`](Self::finish).
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// How many bytes the aggregate has; exact, and known without looking at the records.
+    ///
+    /// With two records or more this is the length of what [`finish`](Self::finish) returns. A single record is not
+    /// wrapped, so it comes out shorter: as its data alone. An empty writer has the 20 bytes of the frame.
+    pub fn encoded_len(&self) -> usize {
+        MAGIC.len()
+            + self.partition_keys.len()
+            + self.explicit_hash_keys.len()
+            + self.records.len()
+            + DIGEST_BYTES
+    }
+
+    /// What [`encoded_len`](Self::encoded_len) would be after that [`push`](Self::push); changes nothing.
+    pub fn encoded_len_with(
+        &self,
+        partition_key: &str,
+        key_hash: u64,
+        explicit_hash_key: Option<HashKey>,
+        data_len: usize,
+    ) -> usize {
+        let explicit = explicit_hash_key.map(Decimal::new);
+        self.encoded_len() + self.plan(partition_key, key_hash, explicit.as_ref(), data_len).growth
+    }
+
+    /// Adds a user record.
+    ///
+    /// `key_hash` is any hash of the partition key, the same for equal keys; [`HashKey::low_64`] of the key's MD5
+    /// costs nothing more. A poor one makes the aggregate longer, never wrong. Records are written as they come:
+    /// it is the caller who sees to it that all belong to one shard, since readers may drop the aggregate otherwise.
+    pub fn push(
+        &mut self,
+        partition_key: &str,
+        key_hash: u64,
+        explicit_hash_key: Option<HashKey>,
+        data: &[u8],
+    ) {
+        let explicit = explicit_hash_key.map(Decimal::new);
+        let plan = self.plan(partition_key, key_hash, explicit.as_ref(), data.len());
+        if plan.partition_key.is_new {
+            let key = partition_key.as_bytes();
+            put_bytes(&mut self.partition_keys, TAG_PARTITION_KEY, key);
+            self.partition_key_table.add(key_hash, key.len(), self.partition_keys.len());
+        }
+        if let (Some(explicit), Some(entry)) = (&explicit, &plan.explicit_hash_key)
+            && entry.is_new
+        {
+            put_bytes(&mut self.explicit_hash_keys, TAG_EXPLICIT_HASH_KEY, explicit.digits());
+            let table = self.explicit_hash_key_table.get_or_insert_with(KeyTable::new);
+            table.add(explicit.hash, explicit.digits().len(), self.explicit_hash_keys.len());
+        }
+        self.records.push(TAG_RECORD);
+        put_varint(&mut self.records, plan.inner_len as u64);
+        self.records.push(TAG_PARTITION_KEY_INDEX);
+        put_varint(&mut self.records, plan.partition_key.index);
+        if let Some(entry) = plan.explicit_hash_key {
+            self.records.push(TAG_EXPLICIT_HASH_KEY_INDEX);
+            put_varint(&mut self.records, entry.index);
+        }
+        put_bytes(&mut self.records, TAG_DATA, data);
+        if self.len == 0 {
+            let partition_key_len = partition_key.len();
+            self.first = Some(First { partition_key_len, explicit_hash_key, data_len: data.len() });
+        }
+        self.len += 1;
+    }
+
+    /// Seals what was pushed into one Kinesis record, and empties the writer for the next.
+    ///
+    /// The blob is one allocation of exactly its size; the writer keeps its buffers.
+    ///
+    /// # Panics
+    ///
+    /// If the writer is empty: there is no such thing as an aggregate of nothing.
+    pub fn finish(&mut self) -> Sealed {
+        let Some(first) = self.first.take() else { panic!("finish needs at least one pushed user record") };
+        let user_record_count = self.len;
+        let payload =
+            if user_record_count == 1 { self.plain(first) } else { Payload::Aggregated(self.blob()) };
+        self.partition_key_table.clear();
+        if let Some(table) = &mut self.explicit_hash_key_table {
+            table.clear();
+        }
+        self.len = 0;
+        for buffer in [&mut self.partition_keys, &mut self.explicit_hash_keys, &mut self.records] {
+            reuse(buffer);
+        }
+        Sealed { payload, user_record_count }
+    }
+
+    /// Bytes of memory held for the next aggregate.
+    #[cfg(test)]
+    pub(super) fn buffered_capacity(&self) -> usize {
+        self.partition_keys.capacity() + self.explicit_hash_keys.capacity() + self.records.capacity()
+    }
+
+    fn blob(&self) -> Bytes {
+        let mut blob = Vec::with_capacity(self.encoded_len());
+        blob.extend_from_slice(&MAGIC);
+        blob.extend_from_slice(&self.partition_keys);
+        blob.extend_from_slice(&self.explicit_hash_keys);
+        blob.extend_from_slice(&self.records);
+        let digest = md5(blob.split_at(MAGIC.len()).1);
+        blob.extend_from_slice(&digest);
+        blob.into()
+    }
+
+    /// The first record as it was pushed: its key ends the key table, its data ends the records.
+    fn plain(&self, first: First) -> Payload {
+        let tail = |bytes: &[u8], len: usize| bytes.split_at(bytes.len() - len).1.to_vec();
+        let partition_key = tail(&self.partition_keys, first.partition_key_len);
+        Payload::Plain {
+            partition_key: String::from_utf8(partition_key).expect("it was pushed as a string"),
+            explicit_hash_key: first.explicit_hash_key,
+            data: tail(&self.records, first.data_len).into(),
+        }
+    }
+
+    /// What pushing would write: the one place where sizes are computed.
+    fn plan(&self, partition_key: &str, key_hash: u64, explicit: Option<&Decimal>, data_len: usize) -> Plan {
+        let key = partition_key.as_bytes();
+        let found = self.partition_key_table.find(key, key_hash, &self.partition_keys);
+        let partition_key = Entry::new(found, self.partition_key_table.next_index());
+        let mut growth = if partition_key.is_new { field_len(key.len()) } else { 0 };
+        let mut inner_len = 1 + varint_len(partition_key.index) + field_len(data_len);
+        let explicit_hash_key = explicit.map(|explicit| {
+            let table = self.explicit_hash_key_table.as_ref();
+            let found = table
+                .and_then(|table| table.find(explicit.digits(), explicit.hash, &self.explicit_hash_keys));
+            let entry = Entry::new(found, table.map_or(0, KeyTable::next_index));
+            growth += if entry.is_new { field_len(explicit.digits().len()) } else { 0 };
+            inner_len += 1 + varint_len(entry.index);
+            entry
+        });
+        growth += field_len(inner_len);
+        Plan { partition_key, explicit_hash_key, inner_len, growth }
+    }
+}
+
+impl Default for AggregatedRecordWriter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Shows counts and sizes, never keys or data.
+impl fmt::Debug for AggregatedRecordWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AggregatedRecordWriter")
+            .field("len", &self.len)
+            .field("encoded_len", &self.encoded_len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What pushing a record would write.
+struct Plan {
+    partition_key: Entry,
+    explicit_hash_key: Option<Entry>,
+    /// Bytes of the record's own message.
+    inner_len: usize,
+    /// Bytes by which the aggregate grows.
+    growth: usize,
+}
+
+struct Entry {
+    index: u64,
+    is_new: bool,
+}
+
+impl Entry {
+    fn new(found: Option<u64>, next: u64) -> Self {
+        Self { index: found.unwrap_or(next), is_new: found.is_none() }
+    }
+}
+
+/// Bytes of a field with one-byte tag and `len` bytes of content.
+const fn field_len(len: usize) -> usize {
+    1 + len_len(len) + len
+}
+
+/// An explicit hash key in decimal, without an allocation.
+struct Decimal {
+    /// Right-aligned; 39 digits are the most.
+    digits: [u8; 39],
+    start: usize,
+    hash: u64,
+}
+
+impl Decimal {
+    fn new(key: HashKey) -> Self {
+        let mut digits = [b'0'; 39];
+        let mut rest = key.get();
+        let mut start = digits.len();
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + u8::try_from(rest % 10).expect("a remainder of ten fits a byte");
+            rest /= 10;
+            start -= 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        // Chosen keys are often small or evenly spaced: both halves, spread over all bits.
+        let high = HashKey::new(key.get() >> 64).low_64();
+        let mixed = (key.low_64() ^ high.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Self { digits, start, hash: mixed ^ (mixed >> 32) }
+    }
+
+    fn digits(&self) -> &[u8] {
+        self.digits.split_at(self.start).1
+    }
+}
+
+/// Empties a buffer and keeps its memory, unless one huge record made it far larger than what is usual.
+fn reuse(buffer: &mut Vec<u8>) {
+    let used = buffer.len();
+    buffer.clear();
+    if buffer.capacity() > KEPT_CAPACITY_BYTES && buffer.capacity() / 4 > used {
+        buffer.shrink_to(KEPT_CAPACITY_BYTES.max(used * 2));
+    }
+}
+
+/// What [`AggregatedRecordWriter::finish`] sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// What to put.
+    pub payload: Payload,
+    /// How many user records are in it; at least one.
+    pub user_record_count: usize,
+}
+
+/// The content of one Kinesis record.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// A single user record as it was pushed: wrapping it would only make it longer.
+    Plain {
+        /// Its partition key.
+        partition_key: String,
+        /// Its explicit hash key, if it has one.
+        explicit_hash_key: Option<HashKey>,
+        /// Its data.
+        data: Bytes,
+    },
+    /// Two user records or more. Put it under [`AGGREGATE_PARTITION_KEY`] with the hash key of its first user record
+    /// as explicit hash key.
+    Aggregated(Bytes),
+}
+
+impl Payload {
+    /// The data of the Kinesis record.
+    pub fn data(&self) -> &Bytes {
+        match self {
+            Self::Plain { data, .. } | Self::Aggregated(data) => data,
+        }
+    }
+
+    /// The partition key of the Kinesis record.
+    pub fn partition_key(&self) -> &str {
+        match self {
+            Self::Plain { partition_key, .. } => partition_key,
+            Self::Aggregated(_) => AGGREGATE_PARTITION_KEY,
+        }
+    }
+
+    /// What counts against the service's limits: data and partition key.
+    pub fn charged_len(&self) -> usize {
+        self.data().len() + self.partition_key().len()
+    }
+}
+
+/// Shows lengths, never data.
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain { partition_key, explicit_hash_key, data } => f
+                .debug_struct("Plain")
+                .field("partition_key", partition_key)
+                .field("explicit_hash_key", explicit_hash_key)
+                .field("data_bytes", &data.len())
+                .finish(),
+            Self::Aggregated(blob) => f.debug_struct("Aggregated").field("data_bytes", &blob.len()).finish(),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `DescribeStreamSummary`: the stream without its shards.
+
+use super::{Call, Operation, Plane, answer, request};
+use crate::engine::Engine;
+use crate::error::ServiceError;
+use crate::wire::Value;
+use crate::wire::writer::Writer;
+
+pub(crate) const OPERATION: Operation = Operation {
+    name: "DescribeStreamSummary",
+    members: &[request::STREAM_NAME, request::STREAM_ARN],
+    plane: Plane::Control,
+    run,
+};
+
+fn run(
+    engine: &mut Engine,
+    call: &mut Call<'_>,
+    input: &Value<'_>,
+    out: &mut Writer,
+) -> Result<(), ServiceError> {
+    let address = request::address(call, input)?;
+    let stream = engine.streams.get(&address)?;
+    out.begin_map();
+    out.key("StreamDescriptionSummary");
+    out.begin_map();
+    answer::write_details(stream, out);
+    out.integer_member("OpenShardCount", stream.open_count() as u64);
+    out.integer_member("ConsumerCount", 0);
+    out.integer_member("MaxRecordSizeInKiB", (stream.max_record_bytes / 1024) as u64);
+    out.end_map();
+    out.end_map();
+    Ok(())
+}

@@ -1,0 +1,476 @@
+//! What a request must look like, as tables, and the two checks that read them: types first, then constraints,
+//! all of whose failures go into one message in the service's words.
+
+use std::fmt::{self, Write};
+
+use bytes::Bytes;
+
+use crate::error::{ErrorCode, ServiceError};
+use crate::wire::Value;
+
+/// One member of a request or of a structure in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Member {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) required: bool,
+    pub(crate) constraints: &'static [Constraint],
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    Text,
+    Integer,
+    Boolean,
+    Timestamp,
+    Blob,
+    List(&'static Member),
+    Structure(&'static [Member]),
+    /// Text to text.
+    Map,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Constraint {
+    Least(i64),
+    Most(i64),
+    Shortest(usize),
+    Longest(usize),
+    Pattern(&'static str, fn(&str) -> bool),
+    OneOf(&'static [&'static str]),
+    /// Lengths (most, least) of every key.
+    KeyLength(usize, usize),
+    /// Lengths (most, least) of every value.
+    ValueLength(usize, usize),
+}
+
+impl Member {
+    pub(crate) const fn new(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, required: false, constraints: &[] }
+    }
+
+    pub(crate) const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    pub(crate) const fn with(mut self, constraints: &'static [Constraint]) -> Self {
+        self.constraints = constraints;
+        self
+    }
+}
+
+/// The service lists no more failures than this.
+const MOST_FAILURES: usize = 10;
+
+/// Checks the types of all known members, and decodes blobs in place. Unknown members are ignored.
+pub(crate) fn check_types(value: &mut Value<'_>, members: &[Member]) -> Result<(), ServiceError> {
+    for member in members {
+        if let Some(value) = value.get_mut(member.name) {
+            check_type(value, member.kind)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_type(value: &mut Value<'_>, kind: Kind) -> Result<(), ServiceError> {
+    if let Some(text) = type_error(value, kind) {
+        return Err(ServiceError::serialization(text));
+    }
+    match (kind, &mut *value) {
+        (Kind::Blob, Value::Text(text)) => *value = Value::Blob(decode_blob(text)?),
+        (Kind::List(item), Value::List(items)) => {
+            for value in items.iter_mut().filter(|item| !matches!(item, Value::Null)) {
+                check_type(value, item.kind)?;
+            }
+        }
+        (Kind::Structure(members), value @ Value::Map(_)) => check_types(value, members)?,
+        (Kind::Map, Value::Map(entries)) => {
+            for (_, value) in entries.iter_mut().filter(|(_, value)| !matches!(value, Value::Null)) {
+                check_type(value, Kind::Text)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn type_error(value: &Value<'_>, kind: Kind) -> Option<String> {
+    let given = match (value, kind) {
+        (Value::Null, _)
+        | (Value::Text(_), Kind::Text | Kind::Blob)
+        | (Value::Blob(_), Kind::Blob)
+        | (Value::Integer(_) | Value::Decimal(_), Kind::Integer | Kind::Timestamp)
+        | (Value::Boolean(_), Kind::Boolean)
+        | (Value::List(_), Kind::List(_))
+        | (Value::Map(_), Kind::Structure(_) | Kind::Map) => return None,
+        (Value::List(_), _) => return Some("Start of list found where not expected".to_owned()),
+        (Value::Map(_), _) => return Some("Start of structure or map found where not expected.".to_owned()),
+        (Value::Text(_), _) => "class java.lang.String",
+        (Value::Boolean(_), _) => "class java.lang.Boolean",
+        (Value::Blob(_), _) => "class java.nio.HeapByteBuffer",
+        (Value::Integer(_) | Value::Decimal(_), _) => {
+            "class com.amazon.coral.value.json.numbers.TruncatingBigNumber"
+        }
+    };
+    Some(match kind {
+        Kind::List(_) => "Expected list or null".to_owned(),
+        Kind::Map => "Expected map or null".to_owned(),
+        Kind::Structure(_) => "Expected null".to_owned(),
+        Kind::Timestamp => format!("{given} can not be converted to milliseconds since epoch"),
+        Kind::Blob => format!("{given} can not be converted to a Blob"),
+        Kind::Text => format!("{given} can not be converted to an String"),
+        Kind::Integer => format!("{given} can not be converted to an Integer"),
+        Kind::Boolean => format!("{given} can not be converted to an Boolean"),
+    })
+}
+
+fn decode_blob(text: &str) -> Result<Bytes, ServiceError> {
+    // Sized exactly: the buffer is what the log keeps.
+    base64_simd::STANDARD.decode_to_vec(text.as_bytes()).map(Bytes::from).map_err(|_| {
+        let invalid = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '='));
+        let reason = if !text.len().is_multiple_of(4) {
+            format!("Base64 encoded length is expected a multiple of 4 bytes but found: {}", text.len())
+        } else if let Some(character) = text.chars().find(invalid) {
+            format!("Invalid Base64 character: '{character}'")
+        } else {
+            "Invalid last non-pad Base64 character dectected".to_owned()
+        };
+        ServiceError::serialization(format!("'{text}' can not be converted to a Blob: {reason}"))
+    })
+}
+
+/// Checks presence and constraints of all members, nested ones too.
+pub(crate) fn check_constraints(value: &Value<'_>, members: &[Member]) -> Result<(), ServiceError> {
+    let mut failures = Failures::default();
+    check_members(value, members, None, &mut failures);
+    failures.into_result()
+}
+
+/// The message for failures that only the operation can know (a stream's own record limit).
+pub(crate) fn longer_than(path: &str, most: usize) -> ServiceError {
+    let mut failures = Failures::default();
+    failures.add(format!(
+        "Value at '{path}' failed to satisfy constraint: Member must have length less than or equal to {most}."
+    ));
+    failures.error()
+}
+
+#[derive(Debug, Default)]
+struct Failures {
+    items: Vec<String>,
+}
+
+impl Failures {
+    fn add(&mut self, item: String) {
+        if self.items.len() < MOST_FAILURES {
+            self.items.push(item);
+        }
+    }
+
+    fn into_result(self) -> Result<(), ServiceError> {
+        if self.items.is_empty() { Ok(()) } else { Err(self.error()) }
+    }
+
+    fn error(self) -> ServiceError {
+        let count = self.items.len();
+        let plural = if count == 1 { "" } else { "s" };
+        ServiceError::new(
+            ErrorCode::Validation,
+            format!("{count} validation error{plural} detected: {}", self.items.join("; ")),
+        )
+    }
+}
+
+/// Where a value stands; printed only when it fails.
+#[derive(Clone, Copy)]
+struct Path<'a> {
+    parent: Option<&'a Path<'a>>,
+    segment: Segment,
+}
+
+#[derive(Clone, Copy)]
+enum Segment {
+    Name(&'static str),
+    Item(usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            write!(f, "{parent}.")?;
+        }
+        match self.segment {
+            Segment::Item(index) => write!(f, "{}.member", index + 1),
+            Segment::Name(name) => {
+                let mut letters = name.chars();
+                if let Some(first) = letters.next() {
+                    f.write_char(first.to_ascii_lowercase())?;
+                }
+                f.write_str(letters.as_str())
+            }
+        }
+    }
+}
+
+fn check_members(value: &Value<'_>, members: &[Member], parent: Option<&Path<'_>>, failures: &mut Failures) {
+    for member in members {
+        let path = Path { parent, segment: Segment::Name(member.name) };
+        check_member(value.get(member.name), member, &path, failures);
+    }
+}
+
+fn check_member(value: Option<&Value<'_>>, member: &Member, path: &Path<'_>, failures: &mut Failures) {
+    let Some(value) = value else {
+        if member.required {
+            failures
+                .add(format!("Value null at '{path}' failed to satisfy constraint: Member must not be null"));
+        }
+        return;
+    };
+    for constraint in member.constraints {
+        if let Some(rule) = violated(*constraint, value) {
+            let shown = Shown(value);
+            failures.add(format!("Value {shown}at '{path}' failed to satisfy constraint: {rule}"));
+        }
+    }
+    match (member.kind, value) {
+        (Kind::Structure(members), value) => check_members(value, members, Some(path), failures),
+        (Kind::List(item), Value::List(items)) => {
+            for (index, value) in items.iter().enumerate() {
+                let path = Path { parent: Some(path), segment: Segment::Item(index) };
+                let value = (!matches!(value, Value::Null)).then_some(value);
+                check_member(value, item, &path, failures);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn violated(constraint: Constraint, value: &Value<'_>) -> Option<String> {
+    let number = |value: &Value<'_>| match value {
+        // The service clamps before it checks.
+        Value::Integer(number) => Some((*number).clamp(i64::from(i32::MIN), i64::from(i32::MAX))),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "out of range saturates, which is what is wanted"
+        )]
+        Value::Decimal(number) => Some((*number as i64).clamp(i64::from(i32::MIN), i64::from(i32::MAX))),
+        _ => None,
+    };
+    match constraint {
+        Constraint::Least(least) => (number(value)? < least)
+            .then(|| format!("Member must have value greater than or equal to {least}")),
+        Constraint::Most(most) => {
+            (number(value)? > most).then(|| format!("Member must have value less than or equal to {most}"))
+        }
+        Constraint::Shortest(least) => (length(value)? < least)
+            .then(|| format!("Member must have length greater than or equal to {least}")),
+        Constraint::Longest(most) => {
+            (length(value)? > most).then(|| format!("Member must have length less than or equal to {most}"))
+        }
+        Constraint::Pattern(pattern, matches) => match value {
+            Value::Text(text) if !matches(text) => {
+                Some(format!("Member must satisfy regular expression pattern: {pattern}"))
+            }
+            _ => None,
+        },
+        Constraint::OneOf(names) => match value {
+            Value::Text(text) if !names.contains(&&**text) => {
+                Some(format!("Member must satisfy enum value set: [{}]", names.join(", ")))
+            }
+            _ => None,
+        },
+        Constraint::KeyLength(most, least) => {
+            let Value::Map(entries) = value else { return None };
+            let fits = |text: &str| (least..=most).contains(&text.chars().count());
+            (!entries.iter().all(|(key, _)| fits(key))).then(|| lengths("Map keys", most, least))
+        }
+        Constraint::ValueLength(most, least) => {
+            let Value::Map(entries) = value else { return None };
+            let fits =
+                |value: &Value<'_>| length(value).is_none_or(|length| (least..=most).contains(&length));
+            (!entries.iter().all(|(_, value)| fits(value))).then(|| lengths("Map value", most, least))
+        }
+    }
+}
+
+fn lengths(what: &str, most: usize, least: usize) -> String {
+    format!(
+        "{what} must satisfy constraint: [Member must have length less than or equal to {most}, \
+         Member must have length greater than or equal to {least}]"
+    )
+}
+
+fn length(value: &Value<'_>) -> Option<usize> {
+    match value {
+        Value::Text(text) if text.is_ascii() => Some(text.len()),
+        Value::Text(text) => Some(text.chars().count()),
+        Value::Blob(bytes) => Some(bytes.len()),
+        Value::List(items) => Some(items.len()),
+        Value::Map(entries) => Some(entries.len()),
+        _ => None,
+    }
+}
+
+/// A value as messages show it, with a space after; blobs, lists and structures are left out, as the service
+/// does today.
+struct Shown<'a, 'v>(&'a Value<'v>);
+
+impl fmt::Display for Shown<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Text(text) => write!(f, "'{text}' "),
+            Value::Integer(number) => write!(f, "'{number}' "),
+            Value::Decimal(number) => write!(f, "'{number}' "),
+            Value::Boolean(boolean) => write!(f, "'{boolean}' "),
+            Value::Map(entries) => {
+                f.write_str("'{")?;
+                for (index, (key, value)) in entries.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    match value {
+                        Value::Text(text) => write!(f, "{comma}{key}={text}")?,
+                        _ => write!(f, "{comma}{key}=null")?,
+                    }
+                }
+                f.write_str("}' ")
+            }
+            Value::Null | Value::Blob(_) | Value::List(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::find;
+    use crate::wire::json;
+
+    fn outcome(operation: &str, body: &str) -> Result<(), (ErrorCode, String)> {
+        let members = find(operation).unwrap().members;
+        let mut value = json::read(body.as_bytes()).unwrap();
+        check_types(&mut value, members)
+            .and_then(|()| check_constraints(&value, members))
+            .map_err(|error| (error.code, error.text.unwrap_or_default()))
+    }
+
+    fn validation(operation: &str, body: &str) -> String {
+        let (code, text) = outcome(operation, body).unwrap_err();
+        assert_eq!(code, ErrorCode::Validation);
+        text
+    }
+
+    #[test]
+    fn single_failures_in_the_services_words() {
+        let cases = [
+            (
+                "GetRecords",
+                "{}",
+                "1 validation error detected: Value null at 'shardIterator' failed to satisfy constraint: Member must not be null",
+            ),
+            (
+                "ListStreams",
+                r#"{"Limit":0}"#,
+                "1 validation error detected: Value '0' at 'limit' failed to satisfy constraint: Member must have value greater than or equal to 1",
+            ),
+            (
+                "DeleteStream",
+                r#"{"StreamName":"a b"}"#,
+                "1 validation error detected: Value 'a b' at 'streamName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+",
+            ),
+        ];
+        for (operation, body, expected) in cases {
+            assert_eq!(validation(operation, body), expected);
+        }
+    }
+
+    #[test]
+    fn all_failures_of_a_request_are_in_one_message() {
+        let text = validation("DeleteStream", r#"{"StreamName":""}"#);
+        assert!(text.starts_with("2 validation errors detected: "), "{text}");
+        assert!(text.contains("regular expression pattern"), "{text}");
+        assert!(text.contains("length greater than or equal to 1"), "{text}");
+    }
+
+    #[test]
+    fn members_of_lists_count_from_one() {
+        let text = validation(
+            "PutRecords",
+            r#"{"StreamName":"s","Records":[{"Data":"","PartitionKey":"k"},{"PartitionKey":"","ExplicitHashKey":"01"}]}"#,
+        );
+        assert!(text.contains("Value null at 'records.2.member.data'"), "{text}");
+        assert!(text.contains("Value '' at 'records.2.member.partitionKey'"), "{text}");
+        assert!(text.contains("Value '01' at 'records.2.member.explicitHashKey'"), "{text}");
+    }
+
+    #[test]
+    fn long_lists_are_not_echoed_and_at_most_ten_failures_are_listed() {
+        let records = vec![r#"{"Data":"","PartitionKey":"k"}"#; 501].join(",");
+        let text = validation("PutRecords", &format!(r#"{{"StreamName":"s","Records":[{records}]}}"#));
+        assert_eq!(
+            text,
+            "1 validation error detected: Value at 'records' failed to satisfy constraint: Member must have length less than or equal to 500"
+        );
+        let records = vec!["{}"; 50].join(",");
+        let text = validation("PutRecords", &format!(r#"{{"StreamName":"s","Records":[{records}]}}"#));
+        assert!(text.starts_with("10 validation errors detected: "), "{text}");
+    }
+
+    #[test]
+    fn wrong_types_are_told_before_constraints() {
+        let cases = [
+            (
+                r#"{"StreamName":1}"#,
+                "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to an String",
+            ),
+            (r#"{"StreamName":true}"#, "class java.lang.Boolean can not be converted to an String"),
+            (r#"{"StreamName":[]}"#, "Start of list found where not expected"),
+            (r#"{"StreamName":{}}"#, "Start of structure or map found where not expected."),
+            (r#"{"Records":"x"}"#, "Expected list or null"),
+            (r#"{"Records":["x"]}"#, "Expected null"),
+            (
+                r#"{"Records":[{"Data":"abc"}]}"#,
+                "'abc' can not be converted to a Blob: Base64 encoded length is expected a multiple of 4 bytes but found: 3",
+            ),
+            (
+                r#"{"Records":[{"Data":"=+}}"}]}"#,
+                "'=+}}' can not be converted to a Blob: Invalid Base64 character: '}'",
+            ),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(
+                outcome("PutRecords", body).unwrap_err(),
+                (ErrorCode::Serialization, expected.to_owned())
+            );
+        }
+        let (_, text) = outcome("GetShardIterator", r#"{"Timestamp":"x"}"#).unwrap_err();
+        assert_eq!(text, "class java.lang.String can not be converted to milliseconds since epoch");
+    }
+
+    #[test]
+    fn enums_name_their_values_in_the_services_order() {
+        let text =
+            validation("GetShardIterator", r#"{"StreamName":"s","ShardId":"0","ShardIteratorType":"X"}"#);
+        assert!(
+            text.ends_with("Member must satisfy enum value set: [AFTER_SEQUENCE_NUMBER, LATEST, AT_TIMESTAMP, AT_SEQUENCE_NUMBER, TRIM_HORIZON]"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn unknown_members_and_nulls_are_ignored() {
+        assert_eq!(outcome("ListStreams", r#"{"Limit":null,"Colour":{"a":[1]}}"#), Ok(()));
+    }
+
+    #[test]
+    fn tag_maps_check_keys_and_values() {
+        let long = "k".repeat(129);
+        let text = validation("CreateStream", &format!(r#"{{"StreamName":"s","Tags":{{"{long}":"v"}}}}"#));
+        assert!(
+            text.contains(
+                "Map keys must satisfy constraint: [Member must have length less than or equal to 128"
+            ),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! JSON requests into [`Value`] trees.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::Value;
+
+/// Decodes a request body. `None`: not JSON, not an object, nested more than 127 levels, or followed by more.
+pub(crate) fn read(body: &[u8]) -> Option<Value<'_>> {
+    serde_json::from_slice(body).ok().filter(|value| matches!(value, Value::Map(_)))
+}
+
+impl<'de> Deserialize<'de> for Value<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Value::Boolean(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(Value::Integer(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(Value::Integer(i64::try_from(value).unwrap_or(i64::MAX)))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(Value::Decimal(value))
+    }
+
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Self::Value, E> {
+        Ok(Value::Text(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(Value::Text(Cow::Owned(value.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Value::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(4);
+        while let Some(Key(key)) = access.next_key()? {
+            members.push((key, access.next_value()?));
+        }
+        Ok(Value::Map(members))
+    }
+}
+
+/// A member name, borrowed if it held no escapes.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_str(ValueVisitor)? {
+            Value::Text(text) => Ok(Self(text)),
+            _ => Err(Error::custom("a member name must be a string")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn text_without_escapes_is_borrowed() {
+        let value = read(br#"{"StreamName":"orders","Limit":5,"When":1700000000.123,"None":null}"#).unwrap();
+        assert!(matches!(value.get("StreamName"), Some(Value::Text(Cow::Borrowed("orders")))));
+        assert_eq!(value.integer("Limit"), Some(5));
+        assert_eq!(value.timestamp("When"), Some(1_700_000_000_123));
+        assert_eq!(value.get("None"), None);
+        assert_eq!(read(br#"{"a":"\u0062"}"#).unwrap().text("a"), Some("b"));
+    }
+
+    #[test]
+    fn what_is_not_one_object_is_refused() {
+        for body in ["", "[]", "1", "{", r#"{"a":1}x"#, r#"{"a":"#, "\u{feff}{}", r#"{"a":tru}"#] {
+            assert_eq!(read(body.as_bytes()), None, "{body:?}");
+        }
+        let deep = format!("{}{}", r#"{"a":"#.repeat(200_000), "}".repeat(200_000));
+        assert_eq!(read(deep.as_bytes()), None);
+        assert_eq!(read(b"{\"a\":\"\xff\"}"), None, "invalid UTF-8");
+    }
+
+    #[test]
+    fn oversized_integers_are_clamped() {
+        assert_eq!(read(br#"{"a":18446744073709551615}"#).unwrap().integer("a"), Some(i64::MAX));
+        assert_eq!(read(br#"{"a":1e300}"#).unwrap().integer("a"), Some(i64::MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_on_any_bytes(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _value = read(&body);
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! What happened in one run, written by the actors and the engine, and the judge that knows nothing of the
+//! implementation: it sees only records put, answers given, positions handed over and checkpoints applied.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kinesis_shard::{Checkpoint, ExtendedSequenceNumber, Shard, ShardId};
+
+/// One thing that happened, with the virtual time in milliseconds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    Submitted { uid: u64 },
+    Acknowledged { uid: u64, shard: ShardId, position: ExtendedSequenceNumber },
+    Refused { uid: u64, may_have_been_written: bool, why: String },
+    Started { worker: String, tenure: u64, shard: ShardId, from: Checkpoint },
+    Delivered { worker: String, tenure: u64, shard: ShardId, position: ExtendedSequenceNumber, uid: u64 },
+    CheckpointAsked { tenure: u64, shard: ShardId, at: Checkpoint },
+    CheckpointApplied { tenure: u64, shard: ShardId, at: Checkpoint },
+    LeaseLost { tenure: u64, shard: ShardId },
+    ShardEnded { tenure: u64, shard: ShardId },
+    ShutdownRequested { tenure: u64, shard: ShardId },
+    Note(String),
+}
+
+/// The append-only list of events of one run; cheap to clone, shared by all actors.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    events: Arc<Mutex<Vec<(u64, Event)>>>,
+}
+
+impl History {
+    pub fn record(&self, at_millis: u64, event: Event) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push((at_millis, event));
+    }
+
+    pub fn events(&self) -> Vec<(u64, Event)> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// One line per event: what two runs of one seed must agree on, byte for byte.
+    pub fn text(&self) -> String {
+        self.events().iter().fold(String::new(), |mut text, (at, event)| {
+            writeln!(text, "{at:>8} {event:?}").expect("writing to a string cannot fail");
+            text
+        })
+    }
+
+    pub fn acknowledged(&self) -> BTreeSet<u64> {
+        self.collect(|event| match event {
+            Event::Acknowledged { uid, .. } => Some(*uid),
+            _ => None,
+        })
+    }
+
+    pub fn refused(&self) -> BTreeSet<u64> {
+        self.collect(|event| match event {
+            Event::Refused { uid, .. } => Some(*uid),
+            _ => None,
+        })
+    }
+
+    pub fn submitted(&self) -> BTreeSet<u64> {
+        self.collect(|event| match event {
+            Event::Submitted { uid } => Some(*uid),
+            _ => None,
+        })
+    }
+
+    pub fn delivered(&self) -> BTreeSet<u64> {
+        self.collect(|event| match event {
+            Event::Delivered { uid, .. } => Some(*uid),
+            _ => None,
+        })
+    }
+
+    /// How often each record was handed over, over all workers.
+    pub fn deliveries(&self) -> BTreeMap<u64, usize> {
+        let mut counts = BTreeMap::new();
+        for (_, event) in self.events() {
+            if let Event::Delivered { uid, .. } = event {
+                *counts.entry(uid).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// How often the most repeated stored position was handed over: 1 unless a tenure had to start again.
+    pub fn most_repeated_position(&self) -> usize {
+        let mut counts: BTreeMap<(ShardId, ExtendedSequenceNumber), usize> = BTreeMap::new();
+        for (_, event) in self.events() {
+            if let Event::Delivered { shard, position, .. } = event {
+                *counts.entry((shard, position)).or_default() += 1;
+            }
+        }
+        counts.into_values().max().unwrap_or(0)
+    }
+
+    pub fn workers_that_delivered(&self) -> BTreeSet<String> {
+        let events = self.events();
+        let workers = events.iter().filter_map(|(_, event)| match event {
+            Event::Delivered { worker, .. } => Some(worker.clone()),
+            _ => None,
+        });
+        workers.collect()
+    }
+
+    pub fn shards_ended(&self) -> BTreeSet<ShardId> {
+        let events = self.events();
+        let ended = events.iter().filter_map(|(_, event)| match event {
+            Event::ShardEnded { shard, .. } => Some(shard.clone()),
+            _ => None,
+        });
+        ended.collect()
+    }
+
+    fn collect(&self, pick: impl Fn(&Event) -> Option<u64>) -> BTreeSet<u64> {
+        self.events().iter().filter_map(|(_, event)| pick(event)).collect()
+    }
+}
+
+/// One user record as the engine stores it: the truth that clients' beliefs are compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredUserRecord {
+    pub shard: ShardId,
+    pub position: ExtendedSequenceNumber,
+    pub uid: u64,
+    /// Every member of its Kinesis record hashes into its shard's range: a KCL reader with the range filter delivers it.
+    pub whole_aggregate_in_range: bool,
+}
+
+/// A broken promise: the invariant of docs/guarantees.md and what shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    pub invariant: &'static str,
+    pub what: String,
+}
+
+fn violation(invariant: &'static str, what: String) -> Violation {
+    Violation { invariant, what }
+}
+
+/// Judges one history against what the engine stored. Empty: nothing is wrong.
+pub fn judge(history: &History, stored: &[StoredUserRecord], shards: &[Shard]) -> Vec<Violation> {
+    let events = history.events();
+    let mut found = Vec::new();
+    found.extend(judge_answers(&events, stored));
+    found.extend(judge_order(&events, stored));
+    found.extend(judge_checkpoints(&events, stored));
+    found.extend(judge_lineage(&events, shards));
+    found.extend(judge_lives(&events));
+    found
+}
+
+/// P1, P2, P3, P6: each submission answered once, and truthfully.
+fn judge_answers(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut answers: BTreeMap<u64, usize> = BTreeMap::new();
+    let places: BTreeMap<(&ShardId, ExtendedSequenceNumber), &StoredUserRecord> =
+        stored.iter().map(|record| ((&record.shard, record.position), record)).collect();
+    for (_, event) in events {
+        match event {
+            Event::Submitted { uid } => {
+                answers.entry(*uid).or_insert(0);
+            }
+            Event::Acknowledged { uid, shard, position } => {
+                *answers.entry(*uid).or_default() += 1;
+                match places.get(&(shard, *position)) {
+                    Some(record) if record.uid == *uid && record.whole_aggregate_in_range => {}
+                    Some(record) if record.uid == *uid => found.push(violation(
+                        "P6",
+                        format!("record {uid} was acknowledged in {shard}, whose range does not cover its whole aggregate"),
+                    )),
+                    other => found.push(violation(
+                        "P1",
+                        format!("record {uid} was acknowledged at {shard} {position:?}, where the log holds {other:?}"),
+                    )),
+                }
+            }
+            Event::Refused { uid, may_have_been_written, .. } => {
+                *answers.entry(*uid).or_default() += 1;
+                if !may_have_been_written && stored.iter().any(|record| record.uid == *uid) {
+                    found.push(violation("P3", format!("record {uid} is stored, but its error says it cannot be")));
+                }
+            }
+            _ => {}
+        }
+    }
+    for (uid, count) in answers {
+        if count != 1 {
+            found.push(violation("P2", format!("record {uid} was answered {count} times")));
+        }
+    }
+    found
+}
+
+/// C2: in a tenure the positions handed over are exactly the stored ones after its start: no gap, repeat or inversion.
+fn judge_order(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut logs: BTreeMap<&ShardId, Vec<ExtendedSequenceNumber>> = BTreeMap::new();
+    for record in stored {
+        logs.entry(&record.shard).or_default().push(record.position);
+    }
+    let mut next: BTreeMap<u64, (ShardId, usize)> = BTreeMap::new();
+    for (_, event) in events {
+        match event {
+            Event::Started { tenure, shard, from, .. } => {
+                let log = logs.get(shard).map_or(&[][..], Vec::as_slice);
+                let first = match from {
+                    Checkpoint::At(position) => log.partition_point(|stored| stored <= position),
+                    Checkpoint::ShardEnd => log.len(),
+                    _ => 0,
+                };
+                next.insert(*tenure, (shard.clone(), first));
+            }
+            Event::Delivered { tenure, shard, position, uid, .. } => {
+                let log = logs.get(shard).map_or(&[][..], Vec::as_slice);
+                let Some((_, expected)) = next.get_mut(tenure) else {
+                    found.push(violation("C12", format!("{shard}: record {uid} came before initialize")));
+                    continue;
+                };
+                if log.get(*expected) != Some(position) {
+                    found.push(violation(
+                        "C2",
+                        format!("{shard}: tenure {tenure} was handed {position:?} where {:?} comes next", log.get(*expected)),
+                    ));
+                }
+                *expected = log.partition_point(|stored| stored <= position);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// C3, C4, C6: a checkpoint covers only what was handed over, never goes back, and the next tenure starts right there.
+fn judge_checkpoints(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut applied: BTreeMap<&ShardId, Checkpoint> = BTreeMap::new();
+    let mut handed: BTreeMap<u64, ExtendedSequenceNumber> = BTreeMap::new();
+    for (_, event) in events {
+        match event {
+            Event::Started { tenure, shard, from, .. } => {
+                if let (Some(last), Checkpoint::At(_) | Checkpoint::ShardEnd) = (applied.get(shard), from)
+                    && from < last
+                {
+                    found.push(violation("C6", format!("{shard}: tenure {tenure} starts at {from:?}, before the checkpoint {last:?}")));
+                }
+                if let Checkpoint::At(position) = from
+                    && applied.get(shard).is_none_or(|last| from > last)
+                {
+                    // The answer to the last checkpoint may have been lost; then it must at least have been handed over.
+                    let known = handed.values().any(|reached| reached >= position);
+                    if !known {
+                        found.push(violation("C6", format!("{shard}: tenure {tenure} starts at {from:?}, which nobody was handed")));
+                    }
+                }
+            }
+            Event::Delivered { tenure, position, .. } => {
+                handed.insert(*tenure, *position);
+            }
+            Event::CheckpointApplied { tenure, shard, at } => {
+                if applied.get(shard).is_some_and(|last| at < last) {
+                    found.push(violation("C4", format!("{shard}: checkpoint went back to {at:?}")));
+                }
+                if let Checkpoint::At(position) = at
+                    && handed.get(tenure).is_none_or(|reached| reached < position)
+                {
+                    found.push(violation("C3", format!("{shard}: checkpoint {at:?} is past what tenure {tenure} was handed")));
+                }
+                if *at == Checkpoint::ShardEnd {
+                    let missing = stored
+                        .iter()
+                        .filter(|record| record.shard == *shard)
+                        .find(|record| !was_delivered(events, record.shard.clone(), record.position));
+                    if let Some(record) = missing {
+                        found.push(violation("C9", format!("{shard}: SHARD_END before record {} was handed over", record.uid)));
+                    }
+                }
+                applied.insert(shard, *at);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn was_delivered(events: &[(u64, Event)], wanted: ShardId, at: ExtendedSequenceNumber) -> bool {
+    events.iter().any(
+        |(_, event)| matches!(event, Event::Delivered { shard, position, .. } if *shard == wanted && *position == at),
+    )
+}
+
+/// C8: no record of a child before each of its parents that anyone started has reached SHARD_END.
+fn judge_lineage(events: &[(u64, Event)], shards: &[Shard]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let parents: BTreeMap<&ShardId, Vec<&ShardId>> =
+        shards.iter().map(|shard| (&shard.id, shard.parents().collect())).collect();
+    let mut ended: BTreeSet<&ShardId> = BTreeSet::new();
+    for (_, event) in events {
+        match event {
+            // Asked, not applied: the answer to the last checkpoint of a shard may be lost after it took effect.
+            Event::CheckpointAsked { shard, at: Checkpoint::ShardEnd, .. } => {
+                ended.insert(shard);
+            }
+            Event::Delivered { shard, uid, .. } => {
+                for parent in parents.get(shard).into_iter().flatten() {
+                    if !ended.contains(*parent) {
+                        found.push(violation("C8", format!("record {uid} of {shard} came before its parent {parent} ended")));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// C12: nothing reaches a processor after its last call.
+fn judge_lives(events: &[(u64, Event)]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut over: BTreeMap<u64, &'static str> = BTreeMap::new();
+    for (_, event) in events {
+        match event {
+            Event::Delivered { tenure, shard, uid, .. } => {
+                if let Some(how) = over.get(tenure) {
+                    found.push(violation("C12", format!("{shard}: record {uid} came after {how}")));
+                }
+            }
+            Event::LeaseLost { tenure, shard } => {
+                if over.insert(*tenure, "lease_lost") == Some("lease_lost") {
+                    found.push(violation("C12", format!("{shard}: lease_lost came twice to tenure {tenure}")));
+                }
+            }
+            Event::ShutdownRequested { tenure, .. } => {
+                over.entry(*tenure).or_insert("shutdown_requested");
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// C1: everything acknowledged was handed over at least once.
+pub fn judge_nothing_lost(history: &History) -> Vec<Violation> {
+    let delivered = history.delivered();
+    history
+        .acknowledged()
+        .iter()
+        .filter(|uid| !delivered.contains(uid))
+        .map(|uid| violation("C1", format!("record {uid} was acknowledged and never handed over")))
+        .collect()
+}

@@ -1,0 +1,162 @@
+//! Workers whose record processor writes down everything that is done to it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kcl::{
+    BoxError, Checkpointer, ConsumerConfig, InitialPosition, InitializationInput, LeaseLostInput, ProcessRecordsInput,
+    RecordProcessor, Scheduler, ShardEndedInput, ShutdownRequestedInput,
+};
+use kcl::lease::Fault;
+use kinesis_shard::{Checkpoint, ShardId};
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use super::history::Event;
+use super::{STREAM, World, uid_of};
+
+/// When a processor checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    EveryBatch,
+    /// Somewhere inside the batch, so that the next tenure resumes in the middle of an aggregate.
+    MidBatch,
+    EveryNthBatch(u64),
+    Never,
+}
+
+/// What a worker does with its records.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    pub policy: Policy,
+    /// How long one call takes.
+    pub work: Duration,
+    /// Every n-th call fails before anything is booked; 0: none.
+    pub fail_every: u64,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { policy: Policy::EveryBatch, work: Duration::ZERO, fail_every: 0 }
+    }
+}
+
+struct Recorder {
+    world: World,
+    worker: String,
+    plan: Plan,
+    tenure: u64,
+    shard: ShardId,
+    calls: u64,
+}
+
+impl World {
+    /// Starts a worker on this world's stream and lease store.
+    pub async fn worker(&self, name: &str, plan: Plan) -> Scheduler {
+        self.worker_with(name, plan, |config| config).await
+    }
+
+    pub async fn worker_with(
+        &self,
+        name: &str,
+        plan: Plan,
+        tune: impl FnOnce(ConsumerConfig) -> ConsumerConfig,
+    ) -> Scheduler {
+        let config = ConsumerConfig::new("tests", STREAM, name)
+            .with_initial_position(InitialPosition::TrimHorizon)
+            .with_seed(self.seed ^ name.len() as u64);
+        let (world, worker) = (self.clone(), name.to_owned());
+        let factory = move |shard: ShardId| Recorder {
+                world: world.clone(),
+                worker: worker.clone(),
+                plan,
+                tenure: world.next_tenure.fetch_add(1, Ordering::Relaxed),
+                shard,
+                calls: 0,
+        };
+        Scheduler::start(self.sim.client_named(name), tune(config), Arc::new(self.store.clone()), factory)
+            .await
+            .expect("the worker starts")
+    }
+}
+
+#[async_trait]
+impl RecordProcessor for Recorder {
+    async fn initialize(&mut self, input: InitializationInput) -> Result<(), BoxError> {
+        self.world.record(Event::Started {
+            worker: self.worker.clone(),
+            tenure: self.tenure,
+            shard: self.shard.clone(),
+            from: input.checkpoint,
+        });
+        Ok(())
+    }
+
+    async fn process_records(&mut self, input: ProcessRecordsInput) -> Result<(), BoxError> {
+        self.calls += 1;
+        if self.plan.work > Duration::ZERO {
+            tokio::time::sleep(self.plan.work).await;
+        }
+        if self.plan.fail_every > 0 && self.calls.is_multiple_of(self.plan.fail_every) {
+            self.world.note(format!("{} {}: the application fails", self.worker, self.shard));
+            return Err("the application fails as planned".into());
+        }
+        for record in input.records.iter() {
+            self.world.record(Event::Delivered {
+                worker: self.worker.clone(),
+                tenure: self.tenure,
+                shard: self.shard.clone(),
+                position: record.position(),
+                uid: uid_of(record.data()),
+            });
+        }
+        let last = match self.plan.policy {
+            Policy::EveryBatch => input.records.last(),
+            Policy::MidBatch => input.records.get(input.records.len() / 2),
+            Policy::EveryNthBatch(n) if self.calls.is_multiple_of(n) => input.records.last(),
+            Policy::EveryNthBatch(_) | Policy::Never => None,
+        };
+        if let Some(record) = last {
+            self.checkpoint(&input.checkpointer, Checkpoint::At(record.position())).await;
+        }
+        Ok(())
+    }
+
+    async fn lease_lost(&mut self, _: LeaseLostInput) {
+        self.world.record(Event::LeaseLost { tenure: self.tenure, shard: self.shard.clone() });
+    }
+
+    async fn shard_ended(&mut self, input: ShardEndedInput) -> Result<(), BoxError> {
+        self.world.record(Event::ShardEnded { tenure: self.tenure, shard: self.shard.clone() });
+        self.checkpoint(&input.checkpointer, Checkpoint::ShardEnd).await;
+        Ok(())
+    }
+
+    async fn shutdown_requested(&mut self, _: ShutdownRequestedInput) -> Result<(), BoxError> {
+        self.world.record(Event::ShutdownRequested { tenure: self.tenure, shard: self.shard.clone() });
+        Ok(())
+    }
+}
+
+impl Recorder {
+    async fn checkpoint(&self, checkpointer: &Checkpointer, at: Checkpoint) {
+        let asked = Event::CheckpointAsked { tenure: self.tenure, shard: self.shard.clone(), at };
+        self.world.record(asked);
+        let done = match at {
+            Checkpoint::At(position) => checkpointer.checkpoint_at(position).await,
+            _ => checkpointer.checkpoint().await,
+        };
+        match done {
+            Ok(()) => self.world.record(Event::CheckpointApplied { tenure: self.tenure, shard: self.shard.clone(), at }),
+            Err(error) => self.world.note(format!("{} {}: {error}", self.worker, self.shard)),
+        }
+    }
+}
+
+/// A fault for one call of the lease store, with this chance.
+pub fn drawn_store_fault(rng: &mut SmallRng, probability: f64) -> Option<Fault> {
+    let kinds = [Fault::LoseAnswer, Fault::LoseRequest, Fault::Throttle];
+    rng.random_bool(probability).then(|| kinds[rng.random_range(0..kinds.len())])
+}
