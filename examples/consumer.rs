@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use connection::Connection;
-use kcl::lease::SqliteLeaseStore;
 use kcl::BoxError;
+use kcl::lease::SqliteLeaseStore;
 use kpl::{Producer, ProducerConfig, UserRecord};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -48,6 +48,9 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<(), BoxError> {
     let embedded = arguments.connection.is_embedded();
     let stream = arguments.connection.open("lines", 1).await?;
+    if stream.created {
+        println!("created stream {}", stream.name);
+    }
     let mut side = JoinSet::new();
     if embedded {
         side.spawn(feed(Producer::start(&stream.client, ProducerConfig::new(stream.name.as_str()))?));
@@ -55,13 +58,14 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
 
     let enough = Arc::new(Notify::new());
     let (seen, wanted, stop) = (Arc::new(AtomicU64::new(0)), arguments.count, Arc::clone(&enough));
-    let mut scan = kcl::scan(&stream.client, stream.name.as_str()).application("consumer").until(async move {
-        tokio::select! {
-            biased; // either ends the scan
-            _ = tokio::signal::ctrl_c() => {}
-            () = enough.notified() => {}
-        }
-    });
+    let mut scan =
+        kcl::scan(&stream.client, stream.name.as_str()).application("consumer").until(async move {
+            tokio::select! {
+                biased; // either ends the scan
+                _ = tokio::signal::ctrl_c() => {}
+                () = enough.notified() => {}
+            }
+        });
     if let Some(file) = arguments.checkpoints {
         scan = scan.store(Arc::new(SqliteLeaseStore::open(file, "consumer")?));
     }
@@ -72,7 +76,12 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
                 stop.notify_one();
             }
             async move {
-                println!("{} {}: {}", record.shard_id(), record.sequence_number(), String::from_utf8_lossy(record.data()));
+                println!(
+                    "{} {}: {}",
+                    record.shard_id(),
+                    record.sequence_number(),
+                    String::from_utf8_lossy(record.data())
+                );
                 Ok(())
             }
         })

@@ -44,6 +44,9 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let stream = arguments.connection.open("lines", 1).await?;
+    if stream.created {
+        println!("created stream {}", stream.name);
+    }
     let producer = Producer::start(&stream.client, ProducerConfig::new(stream.name.as_str()))?;
     let mut input = BufReader::new(stdin()).lines();
     for number in 1..=arguments.count.unwrap_or(u64::MAX) {
@@ -54,7 +57,8 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error + Sen
             () = pause(arguments.every, number), if !arguments.stdin => Some(format!("line {number}")),
         };
         let Some(line) = line else { break };
-        let delivered = producer.put(UserRecord::new(format!("line-{number}"), line.into_bytes())).await?.await?;
+        let delivered =
+            producer.put(UserRecord::new(format!("line-{number}"), line.into_bytes())).await?.await?;
         println!("line {number} is in {} at {}", delivered.shard_id, delivered.sequence_number);
     }
     let report = producer.close(Duration::from_secs(30)).await;

@@ -12,6 +12,7 @@ use aws_sdk_kinesis::types::ShardIteratorType;
 use clap::Parser;
 use connection::Connection;
 use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
@@ -44,12 +45,20 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let stream = arguments.connection.open("ticks", 1).await?;
+    if stream.created {
+        println!("created stream {}", stream.name);
+    }
     let client = stream.client;
 
     let mut random = SmallRng::try_from_rng(&mut rand::rngs::SysRng)?;
     for event_time in 0..arguments.count {
-        let ticker = ["AAPL", "AMZN", "MSFT", "INTC", "TBV"][random.random_range(0..5)].to_owned();
-        let tick = Tick { ticker, price: (random.random_range(0.0_f64..100.0) * 100.0).round() / 100.0, event_time };
+        let ticker = ["AAPL", "AMZN", "MSFT", "INTC", "TBV"]
+            .choose(&mut random)
+            .copied()
+            .unwrap_or_default()
+            .to_owned();
+        let tick =
+            Tick { ticker, price: (random.random_range(0.0_f64..100.0) * 100.0).round() / 100.0, event_time };
         client
             .put_record()
             .stream_name(&stream.name)

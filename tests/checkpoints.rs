@@ -28,7 +28,10 @@ fn a_restart_goes_on_in_the_middle_of_an_aggregate() {
         });
         assert!(inside, "no tenure started inside an aggregate");
         let repeated = world.history.deliveries().values().filter(|times| **times > 1).count();
-        assert!(repeated > 0 && repeated < 60, "only what is behind the checkpoint comes again, not {repeated}");
+        assert!(
+            repeated > 0 && repeated < 60,
+            "only what is behind the checkpoint comes again, not {repeated}"
+        );
     });
 }
 
@@ -45,7 +48,11 @@ fn without_a_checkpoint_everything_comes_again() {
             worker.shutdown(Duration::from_secs(10)).await;
         }
         world.assert_complete();
-        assert!(world.history.deliveries().values().all(|times| *times == 2), "{:?}", world.history.deliveries());
+        assert!(
+            world.history.deliveries().values().all(|times| *times == 2),
+            "{:?}",
+            world.history.deliveries()
+        );
     });
 }
 

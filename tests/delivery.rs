@@ -21,29 +21,33 @@ fn every_record_arrives_once_and_in_order_in_a_quiet_run() {
         assert!(world.history.refused().is_empty());
         assert_eq!(world.history.acknowledged().len(), 400);
         assert_eq!(world.stored().len(), 400, "a quiet run stores each record once");
-        let repeated: Vec<_> = world.history.deliveries().into_iter().filter(|(_, times)| *times != 1).collect();
+        let repeated: Vec<_> =
+            world.history.deliveries().into_iter().filter(|(_, times)| *times != 1).collect();
         assert!(repeated.is_empty(), "handed over more than once: {repeated:?}");
     });
 }
 
 #[test]
 fn two_workers_share_the_shards_and_nothing_is_handed_over_twice() {
-    for_each_seed("two_workers_share_the_shards_and_nothing_is_handed_over_twice", |seeded: World| async move {
-        let world = World::with_shards(seeded.seed, 4);
-        let first = world.worker("worker-a", Plan::default()).await;
-        let second = world.worker("worker-b", Plan::default()).await;
-        tokio::time::sleep(Duration::from_secs(60)).await; // the leases settle
-        let producer = world.producer(|config| config);
-        let tickets = world.put(&producer, 300).await;
-        world.answers(tickets).await;
-        world.until_delivered().await;
-        first.shutdown(Duration::from_secs(10)).await;
-        second.shutdown(Duration::from_secs(10)).await;
-        world.assert_complete();
-        assert_eq!(world.history.most_repeated_position(), 1);
-        let workers = world.history.workers_that_delivered();
-        assert_eq!(workers.len(), 2, "only {workers:?} got records");
-    });
+    for_each_seed(
+        "two_workers_share_the_shards_and_nothing_is_handed_over_twice",
+        |seeded: World| async move {
+            let world = World::with_shards(seeded.seed, 4);
+            let first = world.worker("worker-a", Plan::default()).await;
+            let second = world.worker("worker-b", Plan::default()).await;
+            tokio::time::sleep(Duration::from_mins(1)).await; // the leases settle
+            let producer = world.producer(|config| config);
+            let tickets = world.put(&producer, 300).await;
+            world.answers(tickets).await;
+            world.until_delivered().await;
+            first.shutdown(Duration::from_secs(10)).await;
+            second.shutdown(Duration::from_secs(10)).await;
+            world.assert_complete();
+            assert_eq!(world.history.most_repeated_position(), 1);
+            let workers = world.history.workers_that_delivered();
+            assert_eq!(workers.len(), 2, "only {workers:?} got records");
+        },
+    );
 }
 
 #[test]
@@ -84,9 +88,11 @@ fn a_lost_request_is_sent_again_and_stored_once() {
 fn partial_failures_are_retried_alone() {
     for_each_seed("partial_failures_are_retried_alone", |world: World| async move {
         let worker = world.worker("worker-a", Plan::default()).await;
-        let rule = world
-            .sim
-            .rule(Rule::operation("PutRecords").probability(0.5).then(Verdict::FailEntries { probability: 0.5, error: EntryError::Internal }));
+        let rule = world.sim.rule(
+            Rule::operation("PutRecords")
+                .probability(0.5)
+                .then(Verdict::FailEntries { probability: 0.5, error: EntryError::Internal }),
+        );
         let producer = world.producer(|config| config.with_aggregation_enabled(false));
         for _ in 0..10 {
             let tickets = world.put(&producer, 30).await;

@@ -17,7 +17,11 @@ fn busy_run(seed: u64) -> (String, String) {
         let _rules = [
             world.sim.rule(Rule::operation("PutRecords").probability(0.2).then(Verdict::LoseAnswer)),
             world.sim.rule(Rule::operation("GetRecords").probability(0.1).then(Verdict::Throttle)),
-            world.sim.rule(Rule::operation("PutRecords").probability(0.2).then(Verdict::FailEntries { probability: 0.3, error: EntryError::Internal })),
+            world.sim.rule(
+                Rule::operation("PutRecords")
+                    .probability(0.2)
+                    .then(Verdict::FailEntries { probability: 0.3, error: EntryError::Internal }),
+            ),
         ];
         let steady = world.worker("worker-a", Plan { policy: Policy::MidBatch, ..Plan::default() }).await;
         let victim = world.worker("worker-b", Plan { fail_every: 3, ..Plan::default() }).await;

@@ -39,7 +39,14 @@ async fn a_stream_lives_from_creation_to_deletion_over_http() {
     assert_eq!(summary.stream_status(), &StreamStatus::Active);
     assert_eq!(summary.open_shard_count(), 2);
 
-    let put = client.put_record().stream_name("orders").partition_key("k").data(Blob::new("hello")).send().await.expect("put");
+    let put = client
+        .put_record()
+        .stream_name("orders")
+        .partition_key("k")
+        .data(Blob::new("hello"))
+        .send()
+        .await
+        .expect("put");
     let iterator = client
         .get_shard_iterator()
         .stream_name("orders")
@@ -48,7 +55,8 @@ async fn a_stream_lives_from_creation_to_deletion_over_http() {
         .send()
         .await
         .expect("an iterator");
-    let page = client.get_records().set_shard_iterator(iterator.shard_iterator).send().await.expect("records");
+    let page =
+        client.get_records().set_shard_iterator(iterator.shard_iterator).send().await.expect("records");
     assert_eq!(page.records().len(), 1);
     assert_eq!(page.records()[0].data().as_ref(), b"hello");
     assert_eq!(page.records()[0].sequence_number(), put.sequence_number());
@@ -78,9 +86,9 @@ async fn kpl_and_scan_meet_over_http() {
 
     let (seen, mut numbers) = tokio::sync::mpsc::channel(1_000);
     let enough = std::sync::Arc::new(tokio::sync::Notify::new());
-    let scanned = kcl::scan(client_at(server.addr()), "orders")
+    let scanned = kcl::scan(&client_at(server.addr()), "orders")
         .until(std::sync::Arc::clone(&enough).notified_owned())
-        .run(|record| {
+        .run(move |record| {
             let seen = seen.clone();
             async move { Ok(seen.send(u32::from_be_bytes(record.data()[..4].try_into()?)).await?) }
         });
@@ -91,7 +99,7 @@ async fn kpl_and_scan_meet_over_http() {
         }
         enough.notify_one();
     };
-    let (result, ()) = tokio::time::timeout(Duration::from_secs(60), futures::future::join(scanned, collect))
+    let (result, ()) = tokio::time::timeout(Duration::from_mins(1), futures::future::join(scanned, collect))
         .await
         .expect("a scan of 200 records ends within a minute");
     result.expect("the scan ends cleanly");

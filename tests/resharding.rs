@@ -41,7 +41,8 @@ fn a_split_in_full_flow_loses_and_reorders_nothing() {
 fn a_merge_waits_for_both_parents() {
     for_each_seed("a_merge_waits_for_both_parents", |seeded: World| async move {
         let world = World::with_shards(seeded.seed, 2);
-        let first = world.worker("worker-a", Plan { work: Duration::from_millis(700), ..Plan::default() }).await;
+        let first =
+            world.worker("worker-a", Plan { work: Duration::from_millis(700), ..Plan::default() }).await;
         let second = world.worker("worker-b", Plan::default()).await;
         let producer = world.producer(|config| config);
         put_rounds(&world, &producer, 12, |round| {
@@ -62,8 +63,9 @@ fn a_merge_waits_for_both_parents() {
 fn random_splits_and_merges_lose_nothing() {
     for_each_seed("random_splits_and_merges_lose_nothing", |world: World| async move {
         let first = world.worker("worker-a", Plan { policy: Policy::MidBatch, ..Plan::default() }).await;
-        let second = world.worker("worker-b", Plan { policy: Policy::EveryNthBatch(3), ..Plan::default() }).await;
-        let producer = world.producer(|config| config.with_record_ttl(Duration::from_secs(60)));
+        let second =
+            world.worker("worker-b", Plan { policy: Policy::EveryNthBatch(3), ..Plan::default() }).await;
+        let producer = world.producer(|config| config.with_record_ttl(Duration::from_mins(1)));
         let rng = std::cell::RefCell::new(world.rng("reshape"));
         put_rounds(&world, &producer, 30, |round| {
             if round % 5 == 2 {
@@ -85,19 +87,22 @@ fn random_splits_and_merges_lose_nothing() {
 
 #[test]
 fn a_shard_split_before_anyone_reads_it_is_read_from_its_start() {
-    for_each_seed("a_shard_split_before_anyone_reads_it_is_read_from_its_start", |seeded: World| async move {
-        let world = World::with_shards(seeded.seed, 1);
-        let producer = world.producer(|config| config);
-        let tickets = world.put(&producer, 50).await;
-        world.answers(tickets).await;
-        world.split_widest();
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        let tickets = world.put(&producer, 50).await;
-        world.answers(tickets).await;
-        let worker = world.worker("worker-a", Plan::default()).await;
-        world.until_delivered().await;
-        worker.shutdown(Duration::from_secs(10)).await;
-        world.assert_complete();
-        assert_eq!(world.history.most_repeated_position(), 1);
-    });
+    for_each_seed(
+        "a_shard_split_before_anyone_reads_it_is_read_from_its_start",
+        |seeded: World| async move {
+            let world = World::with_shards(seeded.seed, 1);
+            let producer = world.producer(|config| config);
+            let tickets = world.put(&producer, 50).await;
+            world.answers(tickets).await;
+            world.split_widest();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let tickets = world.put(&producer, 50).await;
+            world.answers(tickets).await;
+            let worker = world.worker("worker-a", Plan::default()).await;
+            world.until_delivered().await;
+            worker.shutdown(Duration::from_secs(10)).await;
+            world.assert_complete();
+            assert_eq!(world.history.most_repeated_position(), 1);
+        },
+    );
 }

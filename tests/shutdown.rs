@@ -13,7 +13,8 @@ fn after_a_clean_stop_the_leases_are_free() {
         use kcl::lease::LeaseStore;
         let worker = world.worker("worker-a", Plan::default()).await;
         tokio::time::sleep(Duration::from_secs(15)).await;
-        let owned = world.store.list().await.expect("the store answers").iter().filter(|l| l.owner.is_some()).count();
+        let owned =
+            world.store.list().await.expect("the store answers").iter().filter(|l| l.owner.is_some()).count();
         assert!(owned > 0, "the worker never took a lease");
         worker.shutdown(Duration::from_secs(10)).await;
         for lease in world.store.list().await.expect("the store answers") {
@@ -24,21 +25,24 @@ fn after_a_clean_stop_the_leases_are_free() {
 
 #[test]
 fn the_successor_of_a_clean_stop_starts_long_before_the_leases_would_expire() {
-    for_each_seed("the_successor_of_a_clean_stop_starts_long_before_the_leases_would_expire", |world: World| async move {
-        let first = world.worker("worker-a", Plan::default()).await;
-        tokio::time::sleep(Duration::from_secs(30)).await;
-        first.shutdown(Duration::from_secs(10)).await;
-        let stopped = world.now_millis();
-        let producer = world.producer(|config| config);
-        let tickets = world.put(&producer, 50).await;
-        world.answers(tickets).await;
-        let second = world.worker("worker-b", Plan::default()).await;
-        world.until_delivered().await;
-        let gap = world.now_millis() - stopped;
-        assert!(gap < 4_000, "the gap was {gap} ms");
-        second.shutdown(Duration::from_secs(10)).await;
-        world.assert_complete();
-    });
+    for_each_seed(
+        "the_successor_of_a_clean_stop_starts_long_before_the_leases_would_expire",
+        |world: World| async move {
+            let first = world.worker("worker-a", Plan::default()).await;
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            first.shutdown(Duration::from_secs(10)).await;
+            let stopped = world.now_millis();
+            let producer = world.producer(|config| config);
+            let tickets = world.put(&producer, 50).await;
+            world.answers(tickets).await;
+            let second = world.worker("worker-b", Plan::default()).await;
+            world.until_delivered().await;
+            let gap = world.now_millis() - stopped;
+            assert!(gap < 4_000, "the gap was {gap} ms");
+            second.shutdown(Duration::from_secs(10)).await;
+            world.assert_complete();
+        },
+    );
 }
 
 #[test]

@@ -10,17 +10,22 @@ use kinesis_sim::{EntryError, Rule, Verdict};
 
 #[test]
 fn a_burst_above_the_shards_limit_drains_at_its_rate_and_loses_nothing() {
-    for_each_seed("a_burst_above_the_shards_limit_drains_at_its_rate_and_loses_nothing", |seeded: World| async move {
-        let world = World::with_shards(seeded.seed, 1);
-        let producer = world.producer(|config| config.with_aggregation_enabled(false).with_record_ttl(Duration::from_secs(120)));
-        let tickets = world.put(&producer, 5_000).await;
-        world.answers(tickets).await;
-        world.assert_sound();
-        assert_eq!(world.history.acknowledged().len(), 5_000);
-        assert_eq!(world.stored().len(), 5_000);
-        let millis = world.now_millis();
-        assert!((3_000..20_000).contains(&millis), "5,000 records at 1,000 records/s took {millis} ms");
-    });
+    for_each_seed(
+        "a_burst_above_the_shards_limit_drains_at_its_rate_and_loses_nothing",
+        |seeded: World| async move {
+            let world = World::with_shards(seeded.seed, 1);
+            let producer = world.producer(|config| {
+                config.with_aggregation_enabled(false).with_record_ttl(Duration::from_mins(2))
+            });
+            let tickets = world.put(&producer, 5_000).await;
+            world.answers(tickets).await;
+            world.assert_sound();
+            assert_eq!(world.history.acknowledged().len(), 5_000);
+            assert_eq!(world.stored().len(), 5_000);
+            let millis = world.now_millis();
+            assert!((3_000..20_000).contains(&millis), "5,000 records at 1,000 records/s took {millis} ms");
+        },
+    );
 }
 
 #[test]
@@ -29,7 +34,10 @@ fn the_bytes_held_never_exceed_the_bound() {
         const BOUND: u64 = 300_000;
         let world = World::with_shards(seeded.seed, 1);
         let producer = world.producer(|config| {
-            config.with_max_outstanding_bytes(300_000).with_max_record_size(100_000).with_record_ttl(Duration::from_secs(120))
+            config
+                .with_max_outstanding_bytes(300_000)
+                .with_max_record_size(100_000)
+                .with_record_ttl(Duration::from_mins(2))
         });
         let mut tickets = Vec::new();
         let mut greatest = 0_u64;
@@ -57,7 +65,7 @@ fn a_hot_shard_leaves_the_others_alone() {
                 .window(Duration::ZERO..Duration::from_secs(20))
                 .then(Verdict::FailEntries { probability: 1.0, error: EntryError::Throttled }),
         );
-        let producer = world.producer(|config| config.with_record_ttl(Duration::from_secs(60)));
+        let producer = world.producer(|config| config.with_record_ttl(Duration::from_mins(1)));
         let (mut cold, mut all) = (Vec::new(), Vec::new());
         for number in 0..400 {
             let key = format!("key-{number}");
@@ -78,7 +86,9 @@ fn a_hot_shard_leaves_the_others_alone() {
 fn a_throttled_reader_catches_up() {
     for_each_seed("a_throttled_reader_catches_up", |world: World| async move {
         let rule = world.sim.rule(
-            Rule::operation("GetRecords").window(Duration::ZERO..Duration::from_secs(15)).then(Verdict::Throttle),
+            Rule::operation("GetRecords")
+                .window(Duration::ZERO..Duration::from_secs(15))
+                .then(Verdict::Throttle),
         );
         let worker = world.worker("worker-a", Plan::default()).await;
         let producer = world.producer(|config| config);

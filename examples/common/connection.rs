@@ -5,10 +5,10 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::error::{DisplayErrorContext, SdkError};
+use aws_sdk_kinesis::error::{ConnectorError, DisplayErrorContext, SdkError};
+use aws_sdk_kinesis::operation::describe_stream_summary::DescribeStreamSummaryError;
 use aws_sdk_kinesis::types::StreamStatus;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use kinesis_shard::{ShardFilter, StreamName};
 use kinesis_sim::{Limits, Sim};
 
 type Problem = Box<dyn std::error::Error + Send + Sync>;
@@ -92,42 +92,42 @@ async fn ensure_stream(client: &Client, name: &str, shard_count: i32) -> Result<
                 match summary.map(aws_sdk_kinesis::types::StreamDescriptionSummary::stream_status) {
                     Some(StreamStatus::Active) => return Ok(created),
                     Some(StreamStatus::Deleting) => {
-                        return Err(format!("stream \"{name}\" is being deleted: wait, or use another name").into());
+                        return Err(
+                            format!("stream \"{name}\" is being deleted: wait, or use another name").into()
+                        );
                     }
                     _ => tokio::time::sleep(Duration::from_millis(if created { 100 } else { 500 })).await,
                 }
             }
             Err(SdkError::DispatchFailure(failure)) => {
-                let why = DisplayErrorContext(&SdkError::<std::convert::Infallible, ()>::DispatchFailure(failure)).to_string();
+                let why = failure.as_connector_error().map_or_else(String::new, innermost);
                 return Err(format!("cannot reach the endpoint for stream \"{name}\": check --endpoint and the network ({why})").into());
             }
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) && !created => {
-                client
-                    .create_stream()
-                    .stream_name(name)
-                    .shard_count(shard_count)
-                    .send()
-                    .await
-                    .map_err(|error| format!("cannot create stream \"{name}\": {}", DisplayErrorContext(error)))?;
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DescribeStreamSummaryError::is_resource_not_found_exception)
+                    && !created =>
+            {
+                client.create_stream().stream_name(name).shard_count(shard_count).send().await.map_err(
+                    |error| format!("cannot create stream \"{name}\": {}", DisplayErrorContext(error)),
+                )?;
                 created = true;
             }
-            Err(error) => return Err(format!("cannot describe stream \"{name}\": {}", DisplayErrorContext(error)).into()),
+            Err(error) => {
+                return Err(
+                    format!("cannot describe stream \"{name}\": {}", DisplayErrorContext(error)).into()
+                );
+            }
         }
     }
 }
 
-/// Splits the first open shard in the middle of its range; returns its id.
-pub(crate) async fn split_first_shard(stream: &OpenStream) -> Result<String, Problem> {
-    let shards = kinesis_shard::list_shards(&stream.client, &StreamName::new(stream.name.as_str()), ShardFilter::AtLatest).await?;
-    let shard = shards.first().ok_or("the stream has no open shard")?;
-    stream
-        .client
-        .split_shard()
-        .stream_name(&stream.name)
-        .shard_to_split(shard.id.as_str())
-        .new_starting_hash_key(shard.hash_key_range.midpoint().to_string())
-        .send()
-        .await
-        .map_err(|error| format!("cannot split {}: {}", shard.id, DisplayErrorContext(error)))?;
-    Ok(shard.id.to_string())
+/// The cause behind all causes: the only one that a user needs.
+fn innermost(error: &ConnectorError) -> String {
+    let mut error: &dyn std::error::Error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }

@@ -103,7 +103,9 @@ impl Report {
     }
 
     pub(crate) fn is_good(&self) -> bool {
-        self.ledger.missing() == 0 && self.ledger.books().out_of_order == 0 && self.ledger.books().failed.is_empty()
+        self.ledger.missing() == 0
+            && self.ledger.books().out_of_order == 0
+            && self.ledger.books().failed.is_empty()
     }
 }
 
@@ -111,9 +113,17 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lost = self.ledger.missing();
         let books = self.ledger.books();
-        let ours = || books.processed.iter().filter(|(place, _)| books.acknowledged.contains(*place)).map(|(_, request)| request);
+        let ours = || {
+            books
+                .processed
+                .iter()
+                .filter(|(place, _)| books.acknowledged.contains(*place))
+                .map(|(_, request)| request)
+        };
         let again: u64 = ours().map(|request| request.times - 1).sum();
-        let copies: u64 = books.processed.values().map(|request| request.times).sum::<u64>() - again - ours().count() as u64;
+        let copies: u64 = books.processed.values().map(|request| request.times).sum::<u64>()
+            - again
+            - ours().count() as u64;
         writeln!(out, "lines put            {:>9}", books.put)?;
         writeln!(out, "  acknowledged       {:>9}", books.acknowledged.len())?;
         writeln!(out, "  failed             {:>9}", books.failed.len())?;

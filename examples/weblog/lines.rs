@@ -34,7 +34,7 @@ impl Lines {
     /// Opens `-` (stdin), a path, or without one the shipped log.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, InputError> {
         match path {
-            Some(path) if path == Path::new("-") => Ok(Self::new("stdin".into(), Box::new(BufReader::new(io::stdin())), None)),
+            Some(path) if path == Path::new("-") => Self::new("stdin".into(), Box::new(io::stdin()), None),
             Some(path) => Self::open_file(path),
             None => Self::open_file(&PathBuf::from(SHIPPED)),
         }
@@ -43,7 +43,9 @@ impl Lines {
     fn open_file(path: &Path) -> Result<Self, InputError> {
         let name = path.display().to_string();
         let unreadable = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => InputError(format!("{name} does not exist: pass the path of an access log, or - for stdin")),
+            io::ErrorKind::NotFound => {
+                InputError(format!("{name} does not exist: pass the path of an access log, or - for stdin"))
+            }
             _ => InputError(format!("{name} cannot be read: {error}")),
         };
         let file = File::open(path).map_err(unreadable)?;
@@ -51,19 +53,21 @@ impl Lines {
         if metadata.is_dir() {
             return Err(InputError(format!("{name} is a directory: pass one file of it")));
         }
-        if metadata.is_file() && metadata.len() == 0 {
-            return Err(InputError(format!("{name} is empty: there is nothing to put")));
-        }
-        Ok(Self::new(name.clone(), Box::new(file), metadata.is_file().then_some(metadata.len())))
+        Self::new(name.clone(), Box::new(file), metadata.is_file().then_some(metadata.len()))
     }
 
-    fn new(name: String, source: Box<dyn Read + Send>, size: Option<u64>) -> Self {
+    fn new(name: String, source: Box<dyn Read + Send>, size: Option<u64>) -> Result<Self, InputError> {
         let taken = Arc::new(AtomicU64::new(0));
         let mut counted = BufReader::with_capacity(64 * 1024, Counted { source, taken: Arc::clone(&taken) });
-        let zipped = counted.fill_buf().is_ok_and(|start| start.starts_with(&[0x1f, 0x8b]));
+        let start =
+            counted.fill_buf().map_err(|error| InputError(format!("{name} cannot be read: {error}")))?;
+        if start.is_empty() {
+            return Err(InputError(format!("{name} is empty: there is nothing to put")));
+        }
+        let zipped = start.starts_with(&[0x1f, 0x8b]);
         let reader: Box<dyn BufRead + Send> =
             if zipped { Box::new(BufReader::new(MultiGzDecoder::new(counted))) } else { Box::new(counted) };
-        Self { name, reader, number: 0, size, taken }
+        Ok(Self { name, reader, number: 0, size, taken })
     }
 
     /// Bytes of the input, where that is known before it was read.
@@ -97,14 +101,16 @@ impl Iterator for Lines {
         let mut line = Vec::new();
         self.number += 1;
         match self.reader.read_until(b'\n', &mut line) {
-            Ok(0) if self.number == 1 => Some(Err(InputError(format!("{} is empty: there is nothing to put", self.name)))),
             Ok(0) => None,
             Ok(_) => {
                 while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
                     line.pop();
                 }
                 Some(String::from_utf8(line).map_err(|_| {
-                    InputError(format!("{} is not valid UTF-8: convert the file, or remove the line", self.here()))
+                    InputError(format!(
+                        "{} is not valid UTF-8: convert the file, or remove the line",
+                        self.here()
+                    ))
                 }))
             }
             Err(error) => Some(Err(InputError(format!("{} cannot be read: {error}", self.here())))),

@@ -20,11 +20,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use aws_sdk_kinesis::error::DisplayErrorContext;
 use clap::Parser;
 use connection::{Connection, OpenStream};
 use indicatif::{ProgressBar, ProgressStyle};
 use kcl::{BoxError, InitialPosition, Scheduler};
-use kinesis_shard::ExtendedSequenceNumber;
+use kinesis_shard::{ExtendedSequenceNumber, ShardFilter, StreamName};
 use kpl::{Producer, ProducerConfig, Ticket, UserRecord};
 use ledger::{Ledger, ProducerFigures, Report};
 use lines::Lines;
@@ -62,80 +63,105 @@ async fn run(arguments: Arguments) -> Result<Report, BoxError> {
     let directory = tempfile::tempdir()?;
     let leases = arguments.leases.unwrap_or_else(|| directory.path().join("leases.sqlite"));
     let stream = arguments.connection.open("weblog", 4).await?;
-    let from = if stream.created { InitialPosition::TrimHorizon } else { InitialPosition::AtTimestamp(began) };
+    let from =
+        if stream.created { InitialPosition::TrimHorizon } else { InitialPosition::AtTimestamp(began) };
 
     let ledger = Ledger::default();
-    let start = |name| worker::start(stream.client.clone(), &stream.name, name, &leases, from, ledger.clone());
+    let start = |name| worker::start(&stream, name, &leases, from, ledger.clone());
     let survivor = start("worker-a").await?;
-    let victim = start("worker-b").await?;
+    let mut drama = Drama { victim: Some(start("worker-b").await?), stream: &stream, ledger: ledger.clone() };
 
     let producer = Producer::start(&stream.client, ProducerConfig::new(stream.name.as_str()))?;
     let (tickets, answers) = mpsc::channel(10_000);
-    let answers = tokio::spawn(book_answers(answers, ledger.clone()));
-    let fed = feed(lines, &producer, tickets, &stream, victim, &ledger).await;
+    let booked = book_answers(answers, ledger.clone());
+    let (fed, ()) = futures::future::join(feed(lines, &producer, tickets, &mut drama), booked).await;
 
-    producer.flush().await;
-    answers.await?;
     until_processed(&ledger).await;
     survivor.shutdown(Duration::from_secs(10)).await;
-
     let figures = ProducerFigures::from(&producer.stats());
     producer.close(Duration::from_secs(10)).await;
     let report = Report::new(ledger, figures);
-    match fed {
-        Ok(()) => Ok(report),
-        Err(problem) => {
-            print!("{report}");
-            Err(problem)
-        }
+    if fed.is_err() {
+        print!("{report}"); // what was accepted before the problem was not lost
     }
+    fed.map(|()| report)
 }
 
-/// Puts every line, and half way splits a shard and lets a worker die without warning.
+/// Puts every line; half way the drama happens.
 async fn feed(
     mut lines: Lines,
     producer: &Producer,
     tickets: mpsc::Sender<Ticket>,
-    stream: &OpenStream,
-    victim: Scheduler,
-    ledger: &Ledger,
+    drama: &mut Drama<'_>,
 ) -> Result<(), BoxError> {
     let bar = progress_bar(lines.size());
-    let mut victim = Some(victim);
     while let Some(line) = lines.next() {
         let line = line?;
         let client = line.split(' ').next().filter(|client| !client.is_empty()).unwrap_or("-");
         let record = UserRecord::new(client.chars().take(256).collect::<String>(), line.clone().into_bytes());
         let ticket = producer.put(record).await.map_err(|error| format!("{}: {error}", lines.here()))?;
-        ledger.put();
+        drama.ledger.put();
         tickets.send(ticket).await?;
         bar.set_position(lines.taken());
-        bar.set_message(format!("{} put, {} processed", ledger.put_count(), ledger.processed_count()));
+        bar.set_message(format!(
+            "{} put, {} processed",
+            drama.ledger.put_count(),
+            drama.ledger.processed_count()
+        ));
         if lines.is_half_way() {
-            drama(stream, victim.take(), ledger, &bar).await?;
+            drama.happen(&bar).await?;
         }
     }
-    drama(stream, victim.take(), ledger, &bar).await?; // a short input ends before its half
+    drama.happen(&bar).await?; // a short input ends before its half
     bar.finish();
     Ok(())
 }
 
-/// Once: waits until the victim has something to lose, kills it in the middle of its work, and splits a shard.
-async fn drama(stream: &OpenStream, victim: Option<Scheduler>, ledger: &Ledger, bar: &ProgressBar) -> Result<(), BoxError> {
-    let Some(victim) = victim else { return Ok(()) };
-    for _ in 0..100 {
-        if ledger.processed_by("worker-b") > 0 {
-            break;
+/// What goes wrong half way, once: a worker dies in the middle of its work, and a shard is split.
+struct Drama<'a> {
+    victim: Option<Scheduler>,
+    stream: &'a OpenStream,
+    ledger: Ledger,
+}
+
+impl Drama<'_> {
+    async fn happen(&mut self, bar: &ProgressBar) -> Result<(), BoxError> {
+        let Some(victim) = self.victim.take() else { return Ok(()) };
+        for _ in 0..100 {
+            if self.ledger.processed_by("worker-b") > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(victim); // no goodbye: its leases must expire
+        tell(bar, "half way: worker-b died without warning");
+        if self.stream.created {
+            let shard = split_first_shard(self.stream).await?;
+            tell(bar, &format!("half way: {shard} is being split"));
+        }
+        Ok(())
     }
-    drop(victim); // no goodbye: its leases must expire
-    tell(bar, "half way: worker-b died without warning");
-    if stream.created {
-        let shard = connection::split_first_shard(stream).await?;
-        tell(bar, &format!("half way: {shard} is being split"));
-    }
-    Ok(())
+}
+
+/// Splits the first open shard in the middle of its range; returns its id.
+async fn split_first_shard(stream: &OpenStream) -> Result<String, BoxError> {
+    let shards = kinesis_shard::list_shards(
+        &stream.client,
+        &StreamName::new(stream.name.as_str()),
+        ShardFilter::AtLatest,
+    )
+    .await?;
+    let shard = shards.first().ok_or("the stream has no open shard")?;
+    stream
+        .client
+        .split_shard()
+        .stream_name(&stream.name)
+        .shard_to_split(shard.id.as_str())
+        .new_starting_hash_key(shard.hash_key_range.midpoint().to_string())
+        .send()
+        .await
+        .map_err(|error| format!("cannot split {}: {}", shard.id, DisplayErrorContext(error)))?;
+    Ok(shard.id.to_string())
 }
 
 async fn book_answers(mut tickets: mpsc::Receiver<Ticket>, ledger: Ledger) {
@@ -166,7 +192,8 @@ async fn until_processed(ledger: &Ledger) {
 fn progress_bar(size: Option<u64>) -> ProgressBar {
     let style = "{elapsed:>4} [{bar:30}] {percent:>3} %  {msg}";
     let style = if size.is_some() { style } else { "{elapsed:>4} {spinner} {msg}" };
-    ProgressBar::new(size.unwrap_or(0)).with_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()))
+    ProgressBar::new(size.unwrap_or(0))
+        .with_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Says it above the bar, or plainly where no bar is shown.

@@ -5,32 +5,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_kinesis::Client;
 use kcl::lease::SqliteLeaseStore;
 use kcl::{
-    BoxError, ConsumerConfig, InitialPosition, InitializationInput, LeaseLostInput, ProcessRecordsInput, RecordProcessor,
-    Scheduler, ShardEndedInput, ShutdownRequestedInput,
+    BoxError, ConsumerConfig, InitialPosition, InitializationInput, LeaseLostInput, ProcessRecordsInput,
+    RecordProcessor, Scheduler, ShardEndedInput, ShutdownRequestedInput,
 };
 use kinesis_shard::{ExtendedSequenceNumber, ShardId};
 
+use crate::connection::OpenStream;
 use crate::ledger::Ledger;
 
 /// Starts a worker that shares `leases` with the others; it takes shards until it has its part of them.
 pub(crate) async fn start(
-    client: Client,
-    stream: &str,
+    stream: &OpenStream,
     name: &'static str,
     leases: &Path,
     from: InitialPosition,
     ledger: Ledger,
 ) -> Result<Scheduler, BoxError> {
     let store = SqliteLeaseStore::open(leases, "weblog")?;
-    let config = ConsumerConfig::new("weblog", stream, name)
+    let config = ConsumerConfig::new("weblog", stream.name.as_str(), name)
         .with_initial_position(from)
         .with_failover_time(Duration::from_secs(2)) // short, so that the example does not make you wait
         .with_idle_time_between_reads(Duration::from_millis(250));
     let factory = move |shard: ShardId| Counter { worker: name, shard, ledger: ledger.clone(), last: None };
-    Ok(Scheduler::start(client, config, Arc::new(store), factory).await?)
+    Ok(Scheduler::start(&stream.client, config, Arc::new(store), factory).await?)
 }
 
 struct Counter {

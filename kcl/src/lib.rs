@@ -58,7 +58,7 @@
 //! # async fn example(client: aws_sdk_kinesis::Client) -> Result<(), kcl::StartError> {
 //! let config = ConsumerConfig::new("billing", "orders", "worker-a");
 //! let store = Arc::new(MemoryLeaseStore::new());
-//! let scheduler = Scheduler::start(client, config, store, |_shard| Printer).await?;
+//! let scheduler = Scheduler::start(&client, config, store, |_shard| Printer).await?;
 //! // ... until it is time to stop:
 //! let report = scheduler.shutdown(Duration::from_secs(30)).await;
 //! println!("{} shards handed back", report.released.len());

@@ -34,21 +34,21 @@ const GRACE: Duration = Duration::from_secs(30);
 /// ```no_run
 /// // Needs a stream and credentials; `client` is an `aws_sdk_kinesis::Client`.
 /// # async fn example(client: aws_sdk_kinesis::Client) -> Result<(), kcl::ScanError> {
-/// kcl::scan(client, "orders")
+/// kcl::scan(&client, "orders")
 ///     .run(|record| async move {
 ///         println!("{} {}", record.shard_id(), record.partition_key());
-///         Ok::<_, std::io::Error>(())
+///         Ok(())
 ///     })
 ///     .await?;
 /// # Ok(())
 /// # }
 /// ```
-pub fn scan(client: Client, stream: impl Into<Arc<str>>) -> Scan {
+pub fn scan(client: &Client, stream: impl Into<Arc<str>>) -> Scan {
     let stream = stream.into();
     let config = ConsumerConfig::new("scan", stream, "scan");
     let worker_id = format!("scan-{:016x}", config.seed);
     Scan {
-        client,
+        client: client.clone(),
         config: ConsumerConfig { worker_id: crate::WorkerId::new(worker_id), ..config },
         store: None,
         checkpoint_every: None,
@@ -127,16 +127,12 @@ impl Scan {
     ///
     /// # Errors
     /// What `each` returned, with the record's position; or why the scan could not start or go on.
-    pub async fn run<F, Fut, E>(self, each: F) -> Result<ScanReport, ScanError>
+    pub async fn run<F, Fut>(self, each: F) -> Result<ScanReport, ScanError>
     where
         F: Fn(UserRecord) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<BoxError>,
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        let each: Each = Box::new(move |record| {
-            let result = each(record);
-            async move { result.await.map_err(Into::into) }.boxed()
-        });
+        let each: Each = Box::new(move |record| each(record).boxed());
         self.run_boxed(each).await
     }
 
@@ -160,7 +156,7 @@ impl Scan {
             checkpointed: None,
             due: None,
         };
-        let scheduler = Scheduler::start(self.client, self.config, store, factory).await?;
+        let scheduler = Scheduler::start(&self.client, self.config, store, factory).await?;
         let stopped = tokio::select! {
             // Each resolves once; a failure is the news that must not be missed.
             biased;
@@ -190,6 +186,12 @@ pub struct ScanReport {
     pub records: u64,
     /// How the worker below ended.
     pub shutdown: ShutdownReport,
+}
+
+impl fmt::Display for ScanReport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} records scanned", self.records)
+    }
 }
 
 /// Why a scan stopped by itself.

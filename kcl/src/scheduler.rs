@@ -103,14 +103,14 @@ impl Scheduler {
     /// # Panics
     /// Outside a tokio runtime with time enabled.
     pub async fn start(
-        client: Client,
+        client: &Client,
         config: ConsumerConfig,
         store: Arc<dyn LeaseStore>,
         factory: impl RecordProcessorFactory + 'static,
     ) -> Result<Self, StartError> {
         config.validate()?;
         let config = Arc::new(config);
-        let transport = Arc::new(SdkTransport::new(&client, &config));
+        let transport = Arc::new(SdkTransport::new(client, &config));
         if let Err(source) = store.prepare().await
             && !source.is_retryable()
         {

@@ -180,7 +180,10 @@ fn judge_answers(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Vec<Vi
             Event::Refused { uid, may_have_been_written, .. } => {
                 *answers.entry(*uid).or_default() += 1;
                 if !may_have_been_written && stored.iter().any(|record| record.uid == *uid) {
-                    found.push(violation("P3", format!("record {uid} is stored, but its error says it cannot be")));
+                    found.push(violation(
+                        "P3",
+                        format!("record {uid} is stored, but its error says it cannot be"),
+                    ));
                 }
             }
             _ => {}
@@ -222,7 +225,10 @@ fn judge_order(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Vec<Viol
                 if log.get(*expected) != Some(position) {
                     found.push(violation(
                         "C2",
-                        format!("{shard}: tenure {tenure} was handed {position:?} where {:?} comes next", log.get(*expected)),
+                        format!(
+                            "{shard}: tenure {tenure} was handed {position:?} where {:?} comes next",
+                            log.get(*expected)
+                        ),
                     ));
                 }
                 *expected = log.partition_point(|stored| stored <= position);
@@ -244,7 +250,12 @@ fn judge_checkpoints(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Ve
                 if let (Some(last), Checkpoint::At(_) | Checkpoint::ShardEnd) = (applied.get(shard), from)
                     && from < last
                 {
-                    found.push(violation("C6", format!("{shard}: tenure {tenure} starts at {from:?}, before the checkpoint {last:?}")));
+                    found.push(violation(
+                        "C6",
+                        format!(
+                            "{shard}: tenure {tenure} starts at {from:?}, before the checkpoint {last:?}"
+                        ),
+                    ));
                 }
                 if let Checkpoint::At(position) = from
                     && applied.get(shard).is_none_or(|last| from > last)
@@ -252,7 +263,10 @@ fn judge_checkpoints(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Ve
                     // The answer to the last checkpoint may have been lost; then it must at least have been handed over.
                     let known = handed.values().any(|reached| reached >= position);
                     if !known {
-                        found.push(violation("C6", format!("{shard}: tenure {tenure} starts at {from:?}, which nobody was handed")));
+                        found.push(violation(
+                            "C6",
+                            format!("{shard}: tenure {tenure} starts at {from:?}, which nobody was handed"),
+                        ));
                     }
                 }
             }
@@ -266,17 +280,12 @@ fn judge_checkpoints(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Ve
                 if let Checkpoint::At(position) = at
                     && handed.get(tenure).is_none_or(|reached| reached < position)
                 {
-                    found.push(violation("C3", format!("{shard}: checkpoint {at:?} is past what tenure {tenure} was handed")));
+                    found.push(violation(
+                        "C3",
+                        format!("{shard}: checkpoint {at:?} is past what tenure {tenure} was handed"),
+                    ));
                 }
-                if *at == Checkpoint::ShardEnd {
-                    let missing = stored
-                        .iter()
-                        .filter(|record| record.shard == *shard)
-                        .find(|record| !was_delivered(events, record.shard.clone(), record.position));
-                    if let Some(record) = missing {
-                        found.push(violation("C9", format!("{shard}: SHARD_END before record {} was handed over", record.uid)));
-                    }
-                }
+                found.extend(judge_shard_end(events, stored, shard, *at));
                 applied.insert(shard, *at);
             }
             _ => {}
@@ -285,9 +294,26 @@ fn judge_checkpoints(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Ve
     found
 }
 
-fn was_delivered(events: &[(u64, Event)], wanted: ShardId, at: ExtendedSequenceNumber) -> bool {
+/// C9: SHARD_END only after every record of the shard was handed over.
+fn judge_shard_end(
+    events: &[(u64, Event)],
+    stored: &[StoredUserRecord],
+    shard: &ShardId,
+    at: Checkpoint,
+) -> Option<Violation> {
+    if at != Checkpoint::ShardEnd {
+        return None;
+    }
+    let missing = stored
+        .iter()
+        .filter(|record| record.shard == *shard)
+        .find(|record| !was_delivered(events, &record.shard, record.position))?;
+    Some(violation("C9", format!("{shard}: SHARD_END before record {} was handed over", missing.uid)))
+}
+
+fn was_delivered(events: &[(u64, Event)], wanted: &ShardId, at: ExtendedSequenceNumber) -> bool {
     events.iter().any(
-        |(_, event)| matches!(event, Event::Delivered { shard, position, .. } if *shard == wanted && *position == at),
+        |(_, event)| matches!(event, Event::Delivered { shard, position, .. } if shard == wanted && *position == at),
     )
 }
 
@@ -306,7 +332,10 @@ fn judge_lineage(events: &[(u64, Event)], shards: &[Shard]) -> Vec<Violation> {
             Event::Delivered { shard, uid, .. } => {
                 for parent in parents.get(shard).into_iter().flatten() {
                     if !ended.contains(*parent) {
-                        found.push(violation("C8", format!("record {uid} of {shard} came before its parent {parent} ended")));
+                        found.push(violation(
+                            "C8",
+                            format!("record {uid} of {shard} came before its parent {parent} ended"),
+                        ));
                     }
                 }
             }
@@ -327,10 +356,10 @@ fn judge_lives(events: &[(u64, Event)]) -> Vec<Violation> {
                     found.push(violation("C12", format!("{shard}: record {uid} came after {how}")));
                 }
             }
-            Event::LeaseLost { tenure, shard } => {
-                if over.insert(*tenure, "lease_lost") == Some("lease_lost") {
-                    found.push(violation("C12", format!("{shard}: lease_lost came twice to tenure {tenure}")));
-                }
+            Event::LeaseLost { tenure, shard }
+                if over.insert(*tenure, "lease_lost") == Some("lease_lost") =>
+            {
+                found.push(violation("C12", format!("{shard}: lease_lost came twice to tenure {tenure}")));
             }
             Event::ShutdownRequested { tenure, .. } => {
                 over.entry(*tenure).or_insert("shutdown_requested");

@@ -2,7 +2,11 @@
 //! records what happens, and judges it. `SIM_SEED=n` repeats one seed, `SIM_SEEDS=n` runs that many.
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part of the world")]
-#![allow(clippy::missing_panics_doc, clippy::must_use_candidate, reason = "test support, not a published interface")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "test support: a panic is an answer, and the world reads the clock"
+)]
 
 pub mod history;
 pub mod worker;
@@ -90,12 +94,15 @@ impl World {
 
     /// A generator of this seed for one named purpose, so that a new draw in one place shifts no other.
     pub fn rng(&self, purpose: &str) -> SmallRng {
-        let salt = purpose.bytes().fold(self.seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let salt = purpose
+            .bytes()
+            .fold(self.seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         SmallRng::seed_from_u64(salt)
     }
 
     pub fn now_millis(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).expect("a run is shorter than the age of the universe")
+        u64::try_from(self.began.elapsed().as_millis())
+            .expect("a run is shorter than the age of the universe")
     }
 
     pub fn record(&self, event: Event) {
@@ -116,7 +123,11 @@ impl World {
         let mut rng = self.rng(&format!("put {}", self.next_uid.load(Ordering::Relaxed)));
         let mut tickets = Vec::with_capacity(count);
         for _ in 0..count {
-            let size = if rng.random_bool(0.02) { rng.random_range(1_000..40_000) } else { rng.random_range(0..300) };
+            let size = if rng.random_bool(0.02) {
+                rng.random_range(1_000..40_000)
+            } else {
+                rng.random_range(0..300)
+            };
             let key = format!("key-{}", rng.random_range(0..64));
             tickets.push(self.put_one(producer, key, size).await);
         }
@@ -126,7 +137,8 @@ impl World {
     pub async fn put_one(&self, producer: &Producer, key: String, size: usize) -> (u64, Ticket) {
         let uid = self.next_uid.fetch_add(1, Ordering::Relaxed);
         self.record(Event::Submitted { uid });
-        let ticket = producer.put(UserRecord::new(key, payload(uid, size))).await.expect("the producer accepts it");
+        let ticket =
+            producer.put(UserRecord::new(key, payload(uid, size))).await.expect("the producer accepts it");
         (uid, ticket)
     }
 
@@ -190,7 +202,11 @@ impl World {
         let shards = self.sim.shards(STREAM);
         let mut stored = Vec::new();
         for record in self.sim.stored(STREAM) {
-            let range = shards.iter().find(|shard| shard.id == record.shard_id).expect("its shard exists").hash_key_range;
+            let range = shards
+                .iter()
+                .find(|shard| shard.id == record.shard_id)
+                .expect("its shard exists")
+                .hash_key_range;
             let members: Vec<(u64, bool)> = match kinesis_shard::parse_aggregated(&record.data) {
                 ParsedRecord::Plain(_) => vec![(uid_of(&record.data), true)],
                 ParsedRecord::Aggregated(users) => {

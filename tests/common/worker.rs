@@ -5,14 +5,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kcl::{
-    BoxError, Checkpointer, ConsumerConfig, InitialPosition, InitializationInput, LeaseLostInput, ProcessRecordsInput,
-    RecordProcessor, Scheduler, ShardEndedInput, ShutdownRequestedInput,
-};
 use kcl::lease::Fault;
+use kcl::{
+    BoxError, Checkpointer, ConsumerConfig, InitialPosition, InitializationInput, LeaseLostInput,
+    ProcessRecordsInput, RecordProcessor, Scheduler, ShardEndedInput, ShutdownRequestedInput,
+};
 use kinesis_shard::{Checkpoint, ShardId};
 use rand::RngExt;
 use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
 
 use super::history::Event;
 use super::{STREAM, World, uid_of};
@@ -69,14 +70,14 @@ impl World {
             .with_seed(self.seed ^ name.len() as u64);
         let (world, worker) = (self.clone(), name.to_owned());
         let factory = move |shard: ShardId| Recorder {
-                world: world.clone(),
-                worker: worker.clone(),
-                plan,
-                tenure: world.next_tenure.fetch_add(1, Ordering::Relaxed),
-                shard,
-                calls: 0,
+            world: world.clone(),
+            worker: worker.clone(),
+            plan,
+            tenure: world.next_tenure.fetch_add(1, Ordering::Relaxed),
+            shard,
+            calls: 0,
         };
-        Scheduler::start(self.sim.client_named(name), tune(config), Arc::new(self.store.clone()), factory)
+        Scheduler::start(&self.sim.client_named(name), tune(config), Arc::new(self.store.clone()), factory)
             .await
             .expect("the worker starts")
     }
@@ -149,7 +150,11 @@ impl Recorder {
             _ => checkpointer.checkpoint().await,
         };
         match done {
-            Ok(()) => self.world.record(Event::CheckpointApplied { tenure: self.tenure, shard: self.shard.clone(), at }),
+            Ok(()) => self.world.record(Event::CheckpointApplied {
+                tenure: self.tenure,
+                shard: self.shard.clone(),
+                at,
+            }),
             Err(error) => self.world.note(format!("{} {}: {error}", self.worker, self.shard)),
         }
     }
@@ -158,5 +163,5 @@ impl Recorder {
 /// A fault for one call of the lease store, with this chance.
 pub fn drawn_store_fault(rng: &mut SmallRng, probability: f64) -> Option<Fault> {
     let kinds = [Fault::LoseAnswer, Fault::LoseRequest, Fault::Throttle];
-    rng.random_bool(probability).then(|| kinds[rng.random_range(0..kinds.len())])
+    if rng.random_bool(probability) { kinds.choose(rng).copied() } else { None }
 }

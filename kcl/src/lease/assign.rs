@@ -211,3 +211,328 @@ fn takeable(lease: &Lease, age: Duration, situation: &Situation<'_>) -> Option<W
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    use super::*;
+    use crate::lease::Operation;
+    use crate::lease::rules::{self, Verdict};
+    use crate::lease::test_support::{D, key, now, row, worker};
+    use kinesis_shard::Checkpoint;
+
+    const FREE: Bounds = Bounds { failover_time: D, max_leases: usize::MAX, max_leases_to_steal: 1 };
+
+    /// A worker's view: what it holds and what it has seen.
+    struct View {
+        me: WorkerId,
+        held: BTreeSet<LeaseKey>,
+        left_behind: BTreeMap<LeaseKey, BTreeSet<LeaseCounter>>,
+        asked: BTreeMap<LeaseKey, Instant>,
+        seen: Observations,
+        bounds: Bounds,
+        rng: SmallRng,
+    }
+
+    impl View {
+        fn of(me: &str) -> Self {
+            Self {
+                me: worker(me),
+                held: BTreeSet::new(),
+                left_behind: BTreeMap::new(),
+                asked: BTreeMap::new(),
+                seen: Observations::default(),
+                bounds: FREE,
+                rng: SmallRng::seed_from_u64(1),
+            }
+        }
+
+        fn scan(&mut self, leases: &[Lease], now: Instant) -> Vec<Move> {
+            self.seen.record(leases, now);
+            let situation = Situation {
+                worker: &self.me,
+                held: &self.held,
+                left_behind: &self.left_behind,
+                asked: &self.asked,
+                seen: &self.seen,
+                bounds: self.bounds,
+                now,
+            };
+            plan(leases, &situation, &mut self.rng)
+        }
+    }
+
+    fn rows(owners: &[&str]) -> Vec<Lease> {
+        (0..).zip(owners).map(|(index, owner)| row(index, owner, 1)).collect()
+    }
+
+    fn taken(moves: &[Move]) -> Vec<(LeaseKey, Why)> {
+        let take = |one: &Move| match one {
+            Move::Take { key, why, .. } => Some((key.clone(), *why)),
+            Move::Ask { .. } => None,
+        };
+        moves.iter().filter_map(take).collect()
+    }
+
+    fn asked(moves: &[Move]) -> usize {
+        moves.iter().filter(|one| matches!(one, Move::Ask { .. })).count()
+    }
+
+    #[test]
+    fn one_worker_alone_takes_everything() {
+        assert_eq!(taken(&View::of("ann").scan(&rows(&[""; 10]), now())).len(), 10);
+    }
+
+    #[test]
+    fn free_leases_are_taken_up_to_the_fair_share() {
+        // Bob lives and has 2 of 10: five are for me.
+        let mut owners = vec!["bob", "bob"];
+        owners.extend([""; 8]);
+        assert_eq!(taken(&View::of("ann").scan(&rows(&owners), now())).len(), 5);
+    }
+
+    #[test]
+    fn a_lease_is_expired_only_after_standing_still_for_the_failover_time_from_its_first_sight() {
+        let (mut view, start) = (View::of("ann"), now());
+        let leases = rows(&["bob"]);
+        for (millis, expired) in [(0, false), (5_000, false), (9_999, false), (10_000, true)] {
+            let moves = view.scan(&leases, start + Duration::from_millis(millis));
+            assert_eq!(!taken(&moves).is_empty(), expired, "{millis}");
+        }
+    }
+
+    #[test]
+    fn a_counter_that_moves_starts_the_time_anew() {
+        let (mut view, start) = (View::of("ann"), now());
+        for second in (0..100).step_by(9) {
+            let leases = [row(0, "bob", second)];
+            assert_eq!(view.scan(&leases, start + Duration::from_secs(second)), []);
+        }
+    }
+
+    #[test]
+    fn a_counter_that_went_back_is_a_new_one() {
+        let (mut view, start) = (View::of("ann"), now());
+        view.scan(&[row(0, "bob", 7)], start);
+        assert_eq!(view.scan(&[row(0, "bob", 2)], start + D), []);
+    }
+
+    #[test]
+    fn very_old_leases_are_taken_whatever_the_share_and_first() {
+        let (mut view, start) = (View::of("ann"), now());
+        // Bob lives; cyd has been dead for longer than the others.
+        let dead = ["cyd", "cyd", "cyd", "cyd"];
+        let at = |second: u64| {
+            let mut leases = rows(&dead);
+            leases.extend((10..14).map(|index| row(index, "bob", second)));
+            leases
+        };
+        view.scan(&at(0), start);
+        assert_eq!(taken(&view.scan(&at(29), start + Duration::from_secs(29))).len(), 4);
+        view.held = (20..24).map(key).collect();
+        let mut with_mine = at(30);
+        with_mine.extend((20..24).map(|index| row(index, "ann", 3)));
+        let moves = taken(&view.scan(&with_mine, start + Duration::from_secs(30)));
+        assert_eq!(moves.iter().filter(|(_, why)| *why == Why::Expired).count(), 4, "{moves:?}");
+    }
+
+    #[test]
+    fn the_oldest_comes_first_when_there_is_room_for_one() {
+        let (mut view, start) = (View::of("ann"), now());
+        view.bounds.max_leases = 1;
+        view.scan(&[row(0, "cyd", 1)], start);
+        let both = [row(0, "cyd", 1), row(1, "dan", 1)];
+        view.scan(&both, start + Duration::from_secs(5));
+        let moves = view.scan(&both, start + Duration::from_secs(40));
+        assert_eq!(taken(&moves), [(key(0), Why::Expired)]);
+    }
+
+    #[test]
+    fn the_maximum_is_never_exceeded() {
+        let mut view = View::of("ann");
+        view.bounds.max_leases = 3;
+        assert_eq!(taken(&view.scan(&rows(&[""; 10]), now())).len(), 3);
+        view.held = (0..3).map(key).collect();
+        assert_eq!(view.scan(&rows(&[""; 10]), now()), []);
+    }
+
+    #[test]
+    fn a_live_lease_is_asked_for_and_not_taken() {
+        let moves = View::of("ann").scan(&rows(&["bob"; 4]), now());
+        assert_eq!((taken(&moves).len(), asked(&moves)), (0, 1));
+    }
+
+    #[test]
+    fn no_more_is_asked_for_than_allowed_at_one_time() {
+        let mut view = View::of("ann");
+        view.bounds.max_leases_to_steal = 3;
+        assert_eq!(asked(&view.scan(&rows(&["bob"; 10]), now())), 3);
+        view.asked = BTreeMap::from([(key(90), now()), (key(91), now())]);
+        assert_eq!(asked(&view.scan(&rows(&["bob"; 10]), now())), 1);
+        view.bounds.max_leases_to_steal = 0;
+        assert_eq!(asked(&view.scan(&rows(&["bob"; 10]), now())), 0);
+    }
+
+    #[test]
+    fn nothing_is_asked_for_while_something_is_free() {
+        let mut leases = rows(&["bob"; 9]);
+        leases.push(row(9, "", 1));
+        let moves = View::of("ann").scan(&leases, now());
+        assert_eq!((taken(&moves).len(), asked(&moves)), (1, 0));
+    }
+
+    #[test]
+    fn shares_that_differ_by_one_are_left_alone() {
+        let cases: [(&[&str], usize); 6] = [
+            (&["ann", "ann", "bob", "bob", "bob"], 0),
+            (&["ann", "bob", "bob", "bob"], 1),
+            (&["ann", "bob", "cyd"], 0),
+            (&["ann", "ann", "bob", "bob", "bob", "bob", "cyd", "cyd", "cyd", "cyd"], 1),
+            (&["ann", "ann", "ann", "bob", "bob", "bob", "cyd", "cyd", "cyd", "cyd"], 0),
+            (&["bob"], 0),
+        ];
+        for (owners, expected) in cases {
+            let mut view = View::of("ann");
+            let leases = rows(owners);
+            view.held = leases
+                .iter()
+                .filter(|row| row.owner == Some(worker("ann")))
+                .map(|row| row.key.clone())
+                .collect();
+            assert_eq!(asked(&view.scan(&leases, now())), expected, "{owners:?}");
+        }
+    }
+
+    #[test]
+    fn finished_leases_are_neither_taken_nor_counted() {
+        let mut leases = rows(&["", "bob", "bob"]);
+        for lease in &mut leases {
+            lease.checkpoint = Checkpoint::ShardEnd;
+        }
+        assert_eq!(View::of("ann").scan(&leases, now()), []);
+        leases.push(row(9, "bob", 1));
+        assert_eq!(View::of("ann").scan(&leases, now()), [], "one live lease is bob's share");
+    }
+
+    #[test]
+    fn a_row_that_names_me_is_taken_only_if_i_left_it_or_was_given_it() {
+        let (mut view, start) = (View::of("ann"), now());
+        let leases = rows(&["ann"]);
+        assert_eq!(view.scan(&leases, start), [], "another process of my name may hold it");
+        view.left_behind = BTreeMap::from([(key(0), BTreeSet::from([LeaseCounter::new(9)]))]);
+        assert_eq!(view.scan(&leases, start), [], "it has moved since");
+        view.left_behind = BTreeMap::from([(key(0), BTreeSet::from([LeaseCounter::new(1)]))]);
+        assert_eq!(taken(&view.scan(&leases, start)), [(key(0), Why::OwnName)]);
+        view.left_behind.clear();
+        view.asked = BTreeMap::from([(key(0), start)]);
+        assert_eq!(taken(&view.scan(&leases, start)), [(key(0), Why::HandedOver)]);
+    }
+
+    #[test]
+    fn a_row_that_names_me_without_my_doing_is_taken_once_it_stands_still() {
+        let (mut view, start) = (View::of("ann"), now());
+        view.scan(&rows(&["ann"]), start);
+        assert_eq!(taken(&view.scan(&rows(&["ann"]), start + D)), [(key(0), Why::Expired)]);
+    }
+
+    #[test]
+    fn an_owner_that_writes_on_without_answering_the_mark_loses_the_lease() {
+        let (mut view, start) = (View::of("ann"), now());
+        view.asked = BTreeMap::from([(key(0), start)]);
+        let marked = |counter| Lease { checkpoint_owner: Some(worker("java")), ..row(0, "ann", counter) };
+        assert_eq!(view.scan(&[marked(5)], start + D / 2), []);
+        assert_eq!(taken(&view.scan(&[marked(6)], start + D)), [(key(0), Why::Unanswered)]);
+    }
+
+    #[test]
+    fn a_lease_that_is_being_handed_over_is_not_asked_for() {
+        let marked = |index| Lease { checkpoint_owner: Some(worker("cyd")), ..row(index, "bob", 1) };
+        let leases: Vec<_> = (0..4).map(marked).collect();
+        assert_eq!(View::of("ann").scan(&leases, now()), []);
+    }
+
+    proptest! {
+        /// Takes never exceed the maximum, never touch a live lease of another, and never name a lease twice.
+        #[test]
+        fn takes_stay_within_bounds(
+            owners in prop::collection::vec((0_usize..4, any::<bool>(), any::<bool>()), 0..40),
+            max_leases in 0_usize..12,
+            max_leases_to_steal in 0_usize..4,
+            seed in any::<u64>(),
+        ) {
+            let names = ["", "ann", "bob", "cyd"];
+            let start = now();
+            let mut view = View::of("ann");
+            view.bounds = Bounds { failover_time: D, max_leases, max_leases_to_steal };
+            view.rng = SmallRng::seed_from_u64(seed);
+            let leases = |later: bool| -> Vec<Lease> {
+                let lease = |(index, (owner, alive, _)): (u64, &(usize, bool, bool))| {
+                    row(index, names[*owner], 1 + u64::from(later && *alive))
+                };
+                (0..).zip(&owners).map(lease).collect()
+            };
+            view.held = (0..).zip(&owners).filter(|(_, (owner, _, held))| *owner == 1 && *held).map(|(index, _)| key(index)).collect();
+            let held = view.held.len();
+            view.seen.record(&leases(false), start);
+            let moves = view.scan(&leases(true), start + D);
+            let takes = taken(&moves);
+            prop_assert!(takes.len() + held <= max_leases.max(held));
+            prop_assert!(asked(&moves) <= max_leases_to_steal);
+            let distinct: BTreeSet<_> = takes.iter().map(|(key, _)| key).collect();
+            prop_assert_eq!(distinct.len(), takes.len());
+            for (key, _) in &takes {
+                let index = usize::try_from(key.shard_id().index().unwrap()).unwrap();
+                let (owner, alive, held) = owners[index];
+                prop_assert!(owner == 0 || !alive, "live lease {index} taken");
+                prop_assert!(!(owner == 1 && held), "held lease {index} taken");
+            }
+        }
+
+        /// From any distribution the fleet comes to shares that differ by one at most, and then nothing moves any more.
+        #[test]
+        fn any_fleet_comes_to_rest_in_balance(
+            owners in prop::collection::vec(0_usize..5, 1..40),
+            workers in 1_usize..6,
+            seed in any::<u64>(),
+        ) {
+            let names = ["ann", "bob", "cyd", "dan", "eve"];
+            let owner = |index: usize| if index < workers { names[index] } else { "" };
+            let mut leases: Vec<Lease> = (0..).zip(&owners).map(|(index, one)| row(index, owner(*one), 1)).collect();
+            let mut views: Vec<_> = (0..workers).map(|index| View { rng: SmallRng::seed_from_u64(seed + index as u64), ..View::of(names[index]) }).collect();
+            let (mut rested, start) = (0, now());
+            for round in 0..400_u64 {
+                let now = start + Duration::from_secs(round);
+                let mut moved = false;
+                for view in &mut views {
+                    view.held = leases.iter().filter(|row| row.owner.as_ref() == Some(&view.me)).map(|row| row.key.clone()).collect();
+                    for one in view.scan(&leases, now) {
+                        moved = true;
+                        // An owner answers the mark at once here: both writes of a hand-over.
+                        let (key, operations) = match one {
+                            Move::Take { key, counter, .. } => (key, vec![Operation::Take { expected: counter, worker: view.me.clone() }]),
+                            Move::Ask { key, from } => (key, vec![Operation::StartHandoff { from, to: view.me.clone() }]),
+                        };
+                        let row = leases.iter_mut().find(|row| row.key == key).unwrap();
+                        for operation in operations {
+                            if let Verdict::Becomes(after) = rules::apply(Some(row), &operation) {
+                                *row = after;
+                            }
+                        }
+                        row.checkpoint_owner = None;
+                    }
+                }
+                for row in &mut leases {
+                    row.counter = row.counter.next();
+                }
+                rested = if moved { 0 } else { rested + 1 };
+            }
+            prop_assert!(rested > 100, "still moving");
+            let shares: Vec<_> = views.iter().map(|view| leases.iter().filter(|row| row.owner.as_ref() == Some(&view.me)).count()).collect();
+            prop_assert_eq!(shares.iter().sum::<usize>(), leases.len());
+            prop_assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1, "{:?}", shares);
+        }
+    }
+}

@@ -423,3 +423,6 @@ pub(crate) fn answer(result: Result<Write, LeaseStoreError>) -> Answer {
         Err(_) => Answer::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests;

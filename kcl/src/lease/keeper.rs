@@ -431,3 +431,6 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

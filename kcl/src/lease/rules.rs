@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(apply(Some(&row(1, "ann", 4)), &same), Verdict::Refused);
     }
 
-    fn any_worker() -> impl Strategy<Value = WorkerId> {
+    fn any_worker() -> impl Strategy<Value = WorkerId> + Clone {
         prop_oneof![Just(worker("ann")), Just(worker("bob")), Just(worker("cyd"))]
     }
 

@@ -90,7 +90,7 @@ async fn with_checkpointer(world: &World) -> (Scheduler, Checkpointer) {
     let store = Arc::new(world.store.clone());
     let factory = move |_| Keeping(Arc::clone(&for_factory));
     let client = world.sim.client_named("a");
-    let worker = Scheduler::start(client, World::config("a"), store, factory).await.unwrap();
+    let worker = Scheduler::start(&client, World::config("a"), store, factory).await.unwrap();
     world.until("a batch", |_| kept.lock().unwrap().is_some()).await;
     let checkpointer = kept.lock().unwrap().take().unwrap();
     (worker, checkpointer)
@@ -180,7 +180,7 @@ async fn a_stream_that_does_not_exist_refuses_the_start_in_a_sentence() {
     let store = Arc::new(world.store.clone());
     let factory = |_| Keeping(Arc::default());
     let client = world.sim.client_named("a");
-    let error = Scheduler::start(client, World::config("a"), store, factory).await.unwrap_err();
+    let error = Scheduler::start(&client, World::config("a"), store, factory).await.unwrap_err();
     assert!(matches!(error, StartError::Stream(_)), "{error}");
     assert!(error.to_string().starts_with("stream \"orders\" not found: create it"), "{error}");
 }
@@ -191,7 +191,7 @@ async fn an_invalid_configuration_refuses_the_start() {
     let store = Arc::new(world.store.clone());
     let config = World::config("a").with_max_records(0);
     let factory = |_| Keeping(Arc::default());
-    let error = Scheduler::start(world.sim.client_named("a"), config, store, factory).await.unwrap_err();
+    let error = Scheduler::start(&world.sim.client_named("a"), config, store, factory).await.unwrap_err();
     assert!(matches!(error, StartError::Config(ConfigError::OutOfRange { .. })), "{error}");
 }
 

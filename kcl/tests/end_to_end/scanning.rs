@@ -12,7 +12,7 @@ use crate::world::{STREAM, World, text_of, texts};
 async fn scan_until(world: &World, count: usize) -> (Vec<String>, kcl::ScanReport) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (for_closure, for_end) = (Arc::clone(&seen), Arc::clone(&seen));
-    let report = kcl::scan(world.sim.client_named("scan"), STREAM)
+    let report = kcl::scan(&world.sim.client_named("scan"), STREAM)
         .store(Arc::new(world.store.clone()))
         .configure(|config| config.with_seed(1))
         .until(async move {
@@ -73,7 +73,7 @@ async fn an_error_stops_the_scan_names_the_record_and_comes_again_next_time() {
     for panics in [false, true] {
         let world = World::new(1);
         world.put_aggregate(&["a", "b", "bad", "d"]).await;
-        let error = kcl::scan(world.sim.client_named("scan"), STREAM)
+        let error = kcl::scan(&world.sim.client_named("scan"), STREAM)
             .store(Arc::new(world.store.clone()))
             .run(move |record| async move {
                 let bad = text_of(&record) == "bad";
@@ -100,7 +100,7 @@ async fn a_timed_checkpoint_is_written_though_no_further_record_comes() {
     };
     let writes = Arc::new(Mutex::new(None));
     let seen = Arc::clone(&writes);
-    kcl::scan(world.sim.client_named("scan"), STREAM)
+    kcl::scan(&world.sim.client_named("scan"), STREAM)
         .store(Arc::new(world.store.clone()))
         .checkpoint_every(Duration::from_secs(20))
         .until(async move {
@@ -118,7 +118,7 @@ async fn a_timed_checkpoint_is_written_though_no_further_record_comes() {
 async fn a_slow_closure_ends_after_the_record_in_hand() {
     let world = World::new(1);
     world.put(texts(0, 100)).await;
-    let report = kcl::scan(world.sim.client_named("scan"), STREAM)
+    let report = kcl::scan(&world.sim.client_named("scan"), STREAM)
         .store(Arc::new(world.store.clone()))
         .until(tokio::time::sleep(Duration::from_secs(10)))
         .run(|_| async {
@@ -135,7 +135,7 @@ async fn a_slow_closure_ends_after_the_record_in_hand() {
 #[tokio::test(start_paused = true)]
 async fn a_scan_of_a_missing_stream_fails_in_a_sentence() {
     let world = World::new(0);
-    let scan = kcl::scan(world.sim.client_named("scan"), STREAM);
+    let scan = kcl::scan(&world.sim.client_named("scan"), STREAM);
     let error = scan.run(|_| async { Ok::<_, io::Error>(()) }).await.unwrap_err();
     assert!(error.to_string().starts_with("stream \"orders\" not found"), "{error}");
 }

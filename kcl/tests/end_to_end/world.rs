@@ -116,7 +116,7 @@ impl World {
         let worker = config.worker_id().to_string();
         let client = self.sim.client_named(worker.clone());
         let store = Arc::new(self.store.clone());
-        Scheduler::start(client, config, store, move |shard| world.recorder(&worker, shard)).await.unwrap()
+        Scheduler::start(&client, config, store, move |shard| world.recorder(&worker, shard)).await.unwrap()
     }
 
     fn recorder(&self, worker: &str, shard: ShardId) -> Recorder {

@@ -235,6 +235,24 @@ fn an_aggregate_on_a_child_shard_is_undelivered_as_a_whole_and_cut_along_the_new
 }
 
 #[test]
+fn an_aggregate_that_was_stored_on_the_wrong_shard_stays_in_doubt() {
+    let mut rig = Rig::with_map(1);
+    let tickets = rig.aggregate(&keys(10));
+    let request = rig.request();
+    // The map is renewed while the request is on its way, so the aggregate is cut without waiting for another.
+    rig.now += Duration::from_secs(1);
+    rig.pipeline.shard_map(rig.now, &split_map());
+    rig.answer(request.id, vec![stored("shardId-000000000001", 1)]);
+    let request = rig.request();
+    assert_eq!(request.entries.len(), 2);
+    rig.fail(request.id, "AccessDeniedException");
+    rig.steps();
+    for ticket in &tickets {
+        assert!(err(ticket).may_have_been_written(), "a reader that does not filter finds the first copy");
+    }
+}
+
+#[test]
 fn an_aggregate_that_lies_in_a_child_as_a_whole_is_delivered_there() {
     let mut rig = Rig::with_map(1);
     let upper = split_map().open()[1].clone();

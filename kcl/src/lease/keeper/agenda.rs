@@ -172,3 +172,97 @@ fn jittered(interval: Duration, rng: &mut impl Rng) -> Duration {
     let tenth = u64::try_from(interval.as_micros() / 10).unwrap_or(u64::MAX);
     interval.saturating_sub(interval / 20) + Duration::from_micros(rng.random_range(0..=tenth))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::test_support::{D, key, now};
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn agenda() -> (Agenda, SmallRng, Instant) {
+        (Agenda::new(SECOND, D, Duration::from_mins(1)), SmallRng::seed_from_u64(1), now())
+    }
+
+    fn all(agenda: &mut Agenda, now: Instant) -> Vec<Due> {
+        std::iter::from_fn(|| agenda.next(now)).collect()
+    }
+
+    #[test]
+    fn nothing_is_due_before_the_start_then_a_scan_at_once() {
+        let (mut agenda, mut rng, start) = agenda();
+        agenda.scan_soon(start);
+        agenda.sync_soon(start);
+        assert_eq!((all(&mut agenda, start), agenda.wake_at()), (vec![], None));
+        agenda.start(start, &mut rng);
+        assert_eq!(all(&mut agenda, start), [Due::Scan]);
+    }
+
+    #[test]
+    fn a_scan_runs_once_at_a_time_and_again_after_its_pause() {
+        let (mut agenda, mut rng, start) = agenda();
+        agenda.start(start, &mut rng);
+        assert_eq!(all(&mut agenda, start), [Due::Scan]);
+        assert_eq!(all(&mut agenda, start + D), [], "it is under way");
+        agenda.scanned(start, 3, &mut rng);
+        let at = agenda.wake_at().unwrap();
+        assert!(at >= start + SECOND * 19 / 20 && at <= start + SECOND * 21 / 20);
+        assert_eq!(all(&mut agenda, at), [Due::Scan]);
+    }
+
+    #[test]
+    fn asking_during_a_scan_makes_another_right_after() {
+        let (mut agenda, mut rng, start) = agenda();
+        agenda.start(start, &mut rng);
+        all(&mut agenda, start);
+        agenda.scan_soon(start);
+        agenda.scanned(start, 3, &mut rng);
+        assert_eq!(all(&mut agenda, start), [Due::Scan]);
+    }
+
+    #[test]
+    fn a_large_table_is_scanned_less_often_but_within_half_the_failover_time() {
+        for (rows, millis) in [(0, 1_000), (100, 1_000), (300, 3_000), (500, 5_000), (100_000, 5_000)] {
+            let (mut agenda, mut rng, start) = agenda();
+            agenda.scanned(start, rows, &mut rng);
+            let pause = (agenda.wake_at().unwrap() - start).as_secs_f64() * 1_000.0 / f64::from(millis);
+            assert!((0.95..=1.05).contains(&pause), "{rows}: {pause}");
+        }
+    }
+
+    #[test]
+    fn stopping_leaves_renewals_only() {
+        let (mut agenda, mut rng, start) = agenda();
+        agenda.start(start, &mut rng);
+        agenda.renew_at(start, key(1));
+        agenda.stop_taking();
+        agenda.scan_soon(start);
+        agenda.sync_soon(start);
+        assert_eq!(all(&mut agenda, start + D * 100), [Due::Renew(key(1))]);
+    }
+
+    #[test]
+    fn a_lease_has_one_next_renewal() {
+        let (mut agenda, _, start) = agenda();
+        agenda.renew_at(start, key(1));
+        agenda.renew_at(start + SECOND, key(1));
+        agenda.renew_at(start, key(2));
+        agenda.forget(&key(2));
+        assert_eq!(all(&mut agenda, start), []);
+        assert_eq!(all(&mut agenda, start + SECOND), [Due::Renew(key(1))]);
+    }
+
+    #[test]
+    fn renewals_under_way_are_bounded() {
+        let (mut agenda, _, start) = agenda();
+        for index in 0..300 {
+            agenda.renew_at(start, key(index));
+        }
+        assert_eq!(all(&mut agenda, start).len(), RENEWALS_IN_FLIGHT);
+        assert_eq!(agenda.wake_at(), None, "an answer wakes, not the time");
+        agenda.renewed();
+        assert_eq!(all(&mut agenda, start).len(), 1);
+    }
+}
