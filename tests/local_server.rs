@@ -63,7 +63,7 @@ async fn a_stream_lives_from_creation_to_deletion_over_http() {
 
     client.delete_stream().stream_name("orders").send().await.expect("deleted");
     let gone = client.describe_stream_summary().stream_name("orders").send().await.expect_err("it is gone");
-    assert!(gone.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()), "{gone:?}");
+    assert!(gone.as_service_error().is_some_and(aws_sdk_kinesis::operation::describe_stream_summary::DescribeStreamSummaryError::is_resource_not_found_exception), "{gone:?}");
     server.stop().await;
 }
 

@@ -1,6 +1,6 @@
 //! Stages 2 to 4 joined, on sealed Kinesis records: limiter, collector, retrier.
 //!
-//! No I/O, no clock: events go in with `now`, [`Pipeline::next`] says the one thing to do. Ask again after every event and after every
+//! No I/O, no clock: events go in with `now`, `next` says the one thing to do. Ask again after every event and after every
 //! step but the last two.
 //!
 //! ```text

@@ -16,31 +16,49 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use super::{Lease, LeaseCounter, LeaseKey, WorkerId};
+use super::{Lease, LeaseCounter, LeaseKey, Owners, WorkerId};
 
 /// After how many failover times without an owner a lease is taken whatever the share.
 const VERY_OLD: u32 = 3;
 
-/// Since when each counter stands still, on this worker's monotonic clock.
+/// What this worker saw of each row, and since when, on its own monotonic clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Observations(BTreeMap<LeaseKey, (LeaseCounter, Instant)>);
+pub(crate) struct Observations(BTreeMap<LeaseKey, Seen>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    counter: LeaseCounter,
+    counter_since: Instant,
+    owners: Owners,
+    owners_since: Instant,
+}
 
 impl Observations {
     /// Takes in a listing whose *response* arrived at `answered_at`.
     pub(crate) fn record(&mut self, leases: &[Lease], answered_at: Instant) {
-        let since = |lease: &Lease| match self.0.get(&lease.key) {
-            Some((counter, since)) if *counter == lease.counter => *since,
-            _ => answered_at,
+        let seen = |lease: &Lease| {
+            let before = self.0.get(&lease.key);
+            let (counter, owners) = (lease.counter, lease.owners());
+            let counter_since =
+                before.filter(|seen| seen.counter == counter).map_or(answered_at, |seen| seen.counter_since);
+            let owners_since =
+                before.filter(|seen| seen.owners == owners).map_or(answered_at, |seen| seen.owners_since);
+            Seen { counter, counter_since, owners, owners_since }
         };
-        self.0 = leases.iter().map(|lease| (lease.key.clone(), (lease.counter, since(lease)))).collect();
+        self.0 = leases.iter().map(|lease| (lease.key.clone(), seen(lease))).collect();
     }
 
     /// For how long the counter of this row was seen to stand still.
     fn still_for(&self, lease: &Lease, now: Instant) -> Duration {
-        match self.0.get(&lease.key) {
-            Some((counter, since)) if *counter == lease.counter => now.saturating_duration_since(*since),
-            _ => Duration::ZERO,
-        }
+        let seen = self.0.get(&lease.key).filter(|seen| seen.counter == lease.counter);
+        seen.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen.counter_since))
+    }
+
+    /// For how long this row was seen to have these owners, and so a mark of a hand-over if it has one. Not since the
+    /// mark was *asked for*: that request may have taken any time to arrive, and until it does the owner renews.
+    fn owned_for(&self, lease: &Lease, now: Instant) -> Duration {
+        let seen = self.0.get(&lease.key).filter(|seen| seen.owners == lease.owners());
+        seen.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen.owners_since))
     }
 }
 
@@ -194,18 +212,18 @@ impl<'a> Count<'a> {
 fn takeable(lease: &Lease, age: Duration, situation: &Situation<'_>) -> Option<Why> {
     let failover_time = situation.bounds.failover_time;
     let names_me = lease.owner.as_ref() == Some(situation.worker);
-    let asked_for = situation.asked.get(&lease.key).map(|at| situation.now.saturating_duration_since(*at));
+    let asked_for = situation.asked.contains_key(&lease.key);
     let marked = lease.checkpoint_owner.is_some();
     let left = situation.left_behind.get(&lease.key).is_some_and(|ours| ours.contains(&lease.counter));
     if lease.actual_owner().is_none() {
         Some(Why::Free)
     } else if names_me && !marked && left {
         Some(Why::OwnName)
-    } else if names_me && !marked && asked_for.is_some() {
+    } else if names_me && !marked && asked_for {
         Some(Why::HandedOver)
     } else if age >= failover_time {
         Some(Why::Expired)
-    } else if names_me && marked && asked_for.is_some_and(|waited| waited >= failover_time) {
+    } else if names_me && marked && situation.seen.owned_for(lease, situation.now) >= failover_time {
         Some(Why::Unanswered)
     } else {
         None
@@ -444,7 +462,12 @@ mod tests {
         view.asked = BTreeMap::from([(key(0), start)]);
         let marked = |counter| Lease { checkpoint_owner: Some(worker("java")), ..row(0, "ann", counter) };
         assert_eq!(view.scan(&[marked(5)], start + D / 2), []);
-        assert_eq!(taken(&view.scan(&[marked(6)], start + D)), [(key(0), Why::Unanswered)]);
+        assert_eq!(
+            view.scan(&[marked(6)], start + D),
+            [],
+            "the time counts from when the mark was seen, not asked for"
+        );
+        assert_eq!(taken(&view.scan(&[marked(7)], start + D * 3 / 2)), [(key(0), Why::Unanswered)]);
     }
 
     #[test]

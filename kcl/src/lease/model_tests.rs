@@ -269,6 +269,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one step of the model, with everything it saw")]
     fn took(&mut self, index: usize, counter: LeaseCounter, why: Why, sent_at: Instant, answer: Answer) {
         let id = self.workers[index].id.clone();
         let in_doubt = self.workers[index].take_in_doubt == Some(counter);
@@ -299,6 +300,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one match over what a worker of the model may do")]
     fn act(&mut self, index: usize) {
         let local = self.local(index);
         if !self.awake(index) {
@@ -494,11 +496,9 @@ fn the_lease_is_not_left_alone() {
     for seed in 0..20 {
         let mut world = World::new(seed, None);
         world.run(RUN).unwrap();
-        assert!(
-            world.reached.get("taken").is_some_and(|times| *times >= 2),
-            "seed {seed}: {:?}",
-            world.reached
-        );
+        let gained =
+            ["taken", "take in doubt adopted"].iter().filter_map(|how| world.reached.get(how)).sum::<u64>();
+        assert!(gained >= 2, "seed {seed}: {:?}", world.reached);
         assert!(world.row.checkpoint > Checkpoint::Latest, "seed {seed}: nobody got anywhere");
     }
 }

@@ -124,6 +124,7 @@ fn new_lease(shard: &Shard, checkpoint: Checkpoint) -> NewLease {
 }
 
 /// The leases of the listed shards that follow `parent`: for a shard whose end came without a list of children.
+#[cfg(test)]
 pub(crate) fn children_to_create(parent: &LeaseKey, listed: &[Shard]) -> Vec<NewLease> {
     let ended = parent.shard_id();
     let children = listed.iter().filter(|shard| shard.parents().any(|id| *id == ended));
@@ -204,8 +205,8 @@ mod tests {
     const TIME: Checkpoint = Checkpoint::AtTimestamp;
 
     fn created(shards: &[Shard], leased: &[u64], initial: Checkpoint) -> Vec<(u64, Checkpoint)> {
-        let leases: Vec<_> = leased.iter().map(|index| row(*index, "", 0)).collect();
-        let created = leases_to_create(shards, &leases, initial);
+        let rows: Vec<_> = leased.iter().map(|index| row(*index, "", 0)).collect();
+        let created = leases_to_create(shards, &rows, initial);
         created.into_iter().map(|new| (new.key.shard_id().index().unwrap(), new.checkpoint)).collect()
     }
 

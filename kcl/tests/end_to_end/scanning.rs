@@ -1,6 +1,5 @@
 //! The short way in.
 
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ async fn scan_until(world: &World, count: usize) -> (Vec<String>, kcl::ScanRepor
             let seen = Arc::clone(&for_closure);
             async move {
                 seen.lock().unwrap().push(text_of(&record));
-                Ok::<_, io::Error>(())
+                Ok(())
             }
         })
         .await
@@ -78,7 +77,7 @@ async fn an_error_stops_the_scan_names_the_record_and_comes_again_next_time() {
             .run(move |record| async move {
                 let bad = text_of(&record) == "bad";
                 assert!(!(bad && panics), "cannot read this");
-                if bad { Err(io::Error::other("cannot read this")) } else { Ok(()) }
+                if bad { Err("cannot read this".into()) } else { Ok(()) }
             })
             .await
             .unwrap_err();
@@ -107,7 +106,7 @@ async fn a_timed_checkpoint_is_written_though_no_further_record_comes() {
             for_end.until("a checkpoint", stored).await;
             *seen.lock().unwrap() = Some(for_end.began.elapsed());
         })
-        .run(|_| async { Ok::<_, io::Error>(()) })
+        .run(|_| async { Ok(()) })
         .await
         .unwrap();
     let waited = writes.lock().unwrap().unwrap();
@@ -123,7 +122,7 @@ async fn a_slow_closure_ends_after_the_record_in_hand() {
         .until(tokio::time::sleep(Duration::from_secs(10)))
         .run(|_| async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            Ok::<_, io::Error>(())
+            Ok(())
         })
         .await
         .unwrap();
@@ -136,6 +135,6 @@ async fn a_slow_closure_ends_after_the_record_in_hand() {
 async fn a_scan_of_a_missing_stream_fails_in_a_sentence() {
     let world = World::new(0);
     let scan = kcl::scan(&world.sim.client_named("scan"), STREAM);
-    let error = scan.run(|_| async { Ok::<_, io::Error>(()) }).await.unwrap_err();
+    let error = scan.run(|_| async { Ok(()) }).await.unwrap_err();
     assert!(error.to_string().starts_with("stream \"orders\" not found"), "{error}");
 }

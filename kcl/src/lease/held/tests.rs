@@ -120,7 +120,7 @@ async fn after_a_checkpoint_in_doubt_a_lower_one_is_refused() {
 async fn a_lease_that_moved_is_lost_with_the_news_who_has_it() {
     let bench = Bench::new();
     let held = bench.held();
-    bench.store.take(&key(1), LeaseCounter::new(5), &worker("bob")).await.unwrap();
+    assert!(bench.store.take(&key(1), LeaseCounter::new(5), &worker("bob")).await.unwrap().is_applied());
     let result = held.checkpoint(at(7)).await;
     assert!(
         matches!(&result, Err(HeldLeaseError::Lost { moved_to: Some(bob), .. }) if bob.as_str() == "bob"),
@@ -202,7 +202,7 @@ async fn a_release_takes_in_a_renewal_that_landed_in_doubt() {
     let bench = Bench::new();
     let held = bench.held();
     // Somebody of our name, one ahead: our own late write.
-    bench.store.renew(&key(1), LeaseCounter::new(5), false).await.unwrap();
+    assert!(bench.store.renew(&key(1), LeaseCounter::new(5), false).await.unwrap().is_applied());
     held.release().await.unwrap();
     assert_eq!(bench.store.row(&key(1)).unwrap().owner, None);
 }
@@ -211,7 +211,7 @@ async fn a_release_takes_in_a_renewal_that_landed_in_doubt() {
 async fn a_release_leaves_a_lease_alone_that_is_somebody_elses() {
     let bench = Bench::new();
     let held = bench.held();
-    bench.store.take(&key(1), LeaseCounter::new(5), &worker("bob")).await.unwrap();
+    assert!(bench.store.take(&key(1), LeaseCounter::new(5), &worker("bob")).await.unwrap().is_applied());
     held.release().await.unwrap();
     assert_eq!(bench.store.row(&key(1)).unwrap().owner, Some(worker("bob")));
 }
@@ -221,7 +221,9 @@ async fn a_lease_that_was_asked_for_is_handed_over_at_the_next_write() {
     for checkpoints in [false, true] {
         let bench = Bench::new();
         let held = bench.held();
-        bench.store.start_handoff(&key(1), &worker("ann"), &worker("bob")).await.unwrap();
+        assert!(
+            bench.store.start_handoff(&key(1), &worker("ann"), &worker("bob")).await.unwrap().is_applied()
+        );
         tokio::time::advance(D / 3).await;
         if checkpoints {
             held.checkpoint(at(7)).await.unwrap();

@@ -316,7 +316,7 @@ async fn a_worker_that_does_not_answer_marks_gives_leases_up_all_the_same() {
             clock.sleep(3 * SECOND).await;
             for lease in deaf.rows() {
                 if lease.actual_owner() == Some(&worker("java")) {
-                    deaf.renew(&lease.key, lease.counter, true).await.unwrap();
+                    assert!(deaf.renew(&lease.key, lease.counter, true).await.unwrap().is_applied());
                 }
             }
         }
