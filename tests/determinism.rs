@@ -48,7 +48,7 @@ fn the_same_seed_gives_the_same_trace_and_history() {
         assert_eq!(first.0, second.0, "seed {seed}: the engine saw different calls");
         assert_eq!(first.1, second.1, "seed {seed}: different things happened");
         let calls = first.0.lines().count();
-        assert!(calls > 30, "seed {seed}: nearly nothing happened: {calls} calls");
+        assert!(calls > 20, "seed {seed}: nearly nothing happened: {calls} calls");
     }
 }
 
