@@ -27,7 +27,7 @@ struct Arguments {
     /// File that keeps the checkpoints, so that the next run goes on where this one ended.
     #[arg(long)]
     checkpoints: Option<PathBuf>,
-    /// Stop after this many records; by default ctrl-c stops.
+    /// Stop once this many records were read (the batch at hand is finished first); by default ctrl-c stops.
     #[arg(long)]
     count: Option<u64>,
     #[command(flatten)]

@@ -18,12 +18,19 @@ use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::{Lease, LeaseCounter, LeaseKey, Owners, WorkerId};
 
+/// How long a row may go unseen, in quarters of the failover time, for its mark to count as the same one. A mark that went
+/// and came back is another one, on another tenure; between the two the lease must have expired, which takes longer.
+const SAME_MARK_QUARTERS: u32 = 3;
+
 /// After how many failover times without an owner a lease is taken whatever the share.
 const VERY_OLD: u32 = 3;
 
 /// What this worker saw of each row, and since when, on its own monotonic clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Observations(BTreeMap<LeaseKey, Seen>);
+pub(crate) struct Observations {
+    rows: BTreeMap<LeaseKey, Seen>,
+    latest: Option<Instant>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
@@ -35,29 +42,33 @@ struct Seen {
 
 impl Observations {
     /// Takes in a listing whose *response* arrived at `answered_at`.
-    pub(crate) fn record(&mut self, leases: &[Lease], answered_at: Instant) {
+    pub(crate) fn record(&mut self, leases: &[Lease], failover_time: Duration, answered_at: Instant) {
+        let unseen = self.latest.map(|latest| answered_at.saturating_duration_since(latest));
+        let unbroken = unseen.is_some_and(|unseen| unseen < failover_time * SAME_MARK_QUARTERS / 4);
         let seen = |lease: &Lease| {
-            let before = self.0.get(&lease.key);
+            let before = self.rows.get(&lease.key);
             let (counter, owners) = (lease.counter, lease.owners());
             let counter_since =
                 before.filter(|seen| seen.counter == counter).map_or(answered_at, |seen| seen.counter_since);
-            let owners_since =
-                before.filter(|seen| seen.owners == owners).map_or(answered_at, |seen| seen.owners_since);
+            let owners_since = before
+                .filter(|seen| unbroken && seen.owners == owners)
+                .map_or(answered_at, |seen| seen.owners_since);
             Seen { counter, counter_since, owners, owners_since }
         };
-        self.0 = leases.iter().map(|lease| (lease.key.clone(), seen(lease))).collect();
+        self.rows = leases.iter().map(|lease| (lease.key.clone(), seen(lease))).collect();
+        self.latest = Some(answered_at);
     }
 
     /// For how long the counter of this row was seen to stand still.
     fn still_for(&self, lease: &Lease, now: Instant) -> Duration {
-        let seen = self.0.get(&lease.key).filter(|seen| seen.counter == lease.counter);
+        let seen = self.rows.get(&lease.key).filter(|seen| seen.counter == lease.counter);
         seen.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen.counter_since))
     }
 
     /// For how long this row was seen to have these owners, and so a mark of a hand-over if it has one. Not since the
     /// mark was *asked for*: that request may have taken any time to arrive, and until it does the owner renews.
     fn owned_for(&self, lease: &Lease, now: Instant) -> Duration {
-        let seen = self.0.get(&lease.key).filter(|seen| seen.owners == lease.owners());
+        let seen = self.rows.get(&lease.key).filter(|seen| seen.owners == lease.owners());
         seen.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen.owners_since))
     }
 }
@@ -81,8 +92,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) held: &'a BTreeSet<LeaseKey>,
     /// The counters at which a row that names it is its own, left behind by a tenure that is over.
     pub(crate) left_behind: &'a BTreeMap<LeaseKey, BTreeSet<LeaseCounter>>,
-    /// The leases it asked for, and since when.
-    pub(crate) asked: &'a BTreeMap<LeaseKey, Instant>,
+    /// The leases it asked for.
+    pub(crate) asked: &'a BTreeSet<LeaseKey>,
     pub(crate) seen: &'a Observations,
     pub(crate) bounds: Bounds,
     pub(crate) now: Instant,
@@ -212,7 +223,7 @@ impl<'a> Count<'a> {
 fn takeable(lease: &Lease, age: Duration, situation: &Situation<'_>) -> Option<Why> {
     let failover_time = situation.bounds.failover_time;
     let names_me = lease.owner.as_ref() == Some(situation.worker);
-    let asked_for = situation.asked.contains_key(&lease.key);
+    let asked_for = situation.asked.contains(&lease.key);
     let marked = lease.checkpoint_owner.is_some();
     let left = situation.left_behind.get(&lease.key).is_some_and(|ours| ours.contains(&lease.counter));
     if lease.actual_owner().is_none() {
@@ -249,7 +260,7 @@ mod tests {
         me: WorkerId,
         held: BTreeSet<LeaseKey>,
         left_behind: BTreeMap<LeaseKey, BTreeSet<LeaseCounter>>,
-        asked: BTreeMap<LeaseKey, Instant>,
+        asked: BTreeSet<LeaseKey>,
         seen: Observations,
         bounds: Bounds,
         rng: SmallRng,
@@ -261,7 +272,7 @@ mod tests {
                 me: worker(me),
                 held: BTreeSet::new(),
                 left_behind: BTreeMap::new(),
-                asked: BTreeMap::new(),
+                asked: BTreeSet::new(),
                 seen: Observations::default(),
                 bounds: FREE,
                 rng: SmallRng::seed_from_u64(1),
@@ -269,7 +280,7 @@ mod tests {
         }
 
         fn scan(&mut self, leases: &[Lease], now: Instant) -> Vec<Move> {
-            self.seen.record(leases, now);
+            self.seen.record(leases, D, now);
             let situation = Situation {
                 worker: &self.me,
                 held: &self.held,
@@ -388,7 +399,7 @@ mod tests {
         let mut view = View::of("ann");
         view.bounds.max_leases_to_steal = 3;
         assert_eq!(asked(&view.scan(&rows(&["bob"; 10]), now())), 3);
-        view.asked = BTreeMap::from([(key(90), now()), (key(91), now())]);
+        view.asked = BTreeSet::from([key(90), key(91)]);
         assert_eq!(asked(&view.scan(&rows(&["bob"; 10]), now())), 1);
         view.bounds.max_leases_to_steal = 0;
         assert_eq!(asked(&view.scan(&rows(&["bob"; 10]), now())), 0);
@@ -445,7 +456,7 @@ mod tests {
         view.left_behind = BTreeMap::from([(key(0), BTreeSet::from([LeaseCounter::new(1)]))]);
         assert_eq!(taken(&view.scan(&leases, start)), [(key(0), Why::OwnName)]);
         view.left_behind.clear();
-        view.asked = BTreeMap::from([(key(0), start)]);
+        view.asked = BTreeSet::from([key(0)]);
         assert_eq!(taken(&view.scan(&leases, start)), [(key(0), Why::HandedOver)]);
     }
 
@@ -459,7 +470,7 @@ mod tests {
     #[test]
     fn an_owner_that_writes_on_without_answering_the_mark_loses_the_lease() {
         let (mut view, start) = (View::of("ann"), now());
-        view.asked = BTreeMap::from([(key(0), start)]);
+        view.asked = BTreeSet::from([key(0)]);
         let marked = |counter| Lease { checkpoint_owner: Some(worker("java")), ..row(0, "ann", counter) };
         assert_eq!(view.scan(&[marked(5)], start + D / 2), []);
         assert_eq!(
@@ -468,6 +479,16 @@ mod tests {
             "the time counts from when the mark was seen, not asked for"
         );
         assert_eq!(taken(&view.scan(&[marked(7)], start + D * 3 / 2)), [(key(0), Why::Unanswered)]);
+    }
+
+    #[test]
+    fn a_mark_not_looked_at_for_long_counts_anew() {
+        let (mut view, start) = (View::of("ann"), now());
+        let marked = |counter| Lease { checkpoint_owner: Some(worker("bob")), ..row(0, "ann", counter) };
+        view.scan(&[marked(5)], start);
+        assert_eq!(view.scan(&[marked(9)], start + D), [], "it may be another mark");
+        assert_eq!(view.scan(&[marked(10)], start + D * 3 / 2), []);
+        assert_eq!(taken(&view.scan(&[marked(11)], start + D * 2)), [(key(0), Why::Unanswered)]);
     }
 
     #[test]
@@ -499,7 +520,7 @@ mod tests {
             };
             view.held = (0..).zip(&owners).filter(|(_, (owner, _, held))| *owner == 1 && *held).map(|(index, _)| key(index)).collect();
             let held = view.held.len();
-            view.seen.record(&leases(false), start);
+            view.seen.record(&leases(false), D, start);
             let moves = view.scan(&leases(true), start + D);
             let takes = taken(&moves);
             prop_assert!(takes.len() + held <= max_leases.max(held));

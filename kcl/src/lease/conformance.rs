@@ -175,3 +175,6 @@ fn ann() -> WorkerId {
 fn bob() -> WorkerId {
     WorkerId::new("bob")
 }
+
+#[cfg(test)]
+mod tests;

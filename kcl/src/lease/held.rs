@@ -1,94 +1,31 @@
 //! A lease in the hands of a worker: its writes one at a time, and the news of its loss.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use kinesis_shard::{Checkpoint, ListShardsError};
+use kinesis_shard::Checkpoint;
 use tokio::sync::Notify;
 
 use super::calls::Calls;
-use super::keeper::{ShardSync, SyncError};
+use super::keeper::ShardSync;
 use super::tenure::{Answer, End, Next, Purpose, Tenure, Unwritable};
 use super::{
     Lease, LeaseKey, LeaseStoreError, MetaUpdate, NewLease, Operation, PendingCheckpoint, WorkerId, Write,
 };
 
+// Why a write was not made.
+mod error;
+
+// The news of tenures that are over, for the keeper.
+mod ended;
+
+pub(crate) use ended::EndedLeases;
+pub(crate) use error::HeldLeaseError;
+
 /// How often a checkpoint or a release is tried before its error is told.
 const ATTEMPTS: u32 = 4;
-
-/// Why a held lease could not be written.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum HeldLeaseError {
-    /// The lease is not ours any more. Nothing was written.
-    #[error("lease {key} {}: stop processing, nothing was written", lost_to(moved_to.as_ref()))]
-    Lost {
-        /// Which lease.
-        key: LeaseKey,
-        /// Who has it now, if that is known.
-        moved_to: Option<WorkerId>,
-    },
-    /// The checkpoint lies before one that was written, or tried, since the lease was gained. Nothing was written.
-    #[error("checkpoint {asked:?} of lease {key} lies before {floor:?}: a checkpoint never goes back")]
-    Backwards {
-        /// Which lease.
-        key: LeaseKey,
-        /// What was asked for.
-        asked: Checkpoint,
-        /// The largest checkpoint tried.
-        floor: Checkpoint,
-    },
-    /// The lease store did not do it.
-    #[error(transparent)]
-    Store(#[from] LeaseStoreError),
-    /// The shards could not be listed, which the end of a merged shard needs.
-    #[error(transparent)]
-    Shards(#[from] ListShardsError),
-    /// The shards were listed in the middle of a reshard: the same call may succeed later.
-    #[error("the listed shards do not fit together: a reshard is under way, try again later")]
-    Resharding,
-}
-
-impl From<SyncError> for HeldLeaseError {
-    fn from(error: SyncError) -> Self {
-        match error {
-            SyncError::Store(error) => Self::Store(error),
-            SyncError::Shards(error) => Self::Shards(error),
-            SyncError::Inconsistent => Self::Resharding,
-        }
-    }
-}
-
-fn lost_to(moved_to: Option<&WorkerId>) -> String {
-    moved_to.map_or_else(|| "is not held any more".to_owned(), |worker| format!("moved to {worker}"))
-}
-
-/// Leases whose tenure is over or whose shard is done, for the keeper to drop.
-#[derive(Debug, Default)]
-pub(crate) struct EndedLeases {
-    // Unbounded in type only: each holding announces itself once.
-    queue: Mutex<VecDeque<(LeaseKey, u64)>>,
-    news: Notify,
-}
-
-impl EndedLeases {
-    fn announce(&self, key: LeaseKey, tenure: u64) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back((key, tenure));
-        self.news.notify_one();
-    }
-
-    pub(crate) fn take_all(&self) -> VecDeque<(LeaseKey, u64)> {
-        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Resolves when something was announced. Cancel safe.
-    pub(crate) async fn news(&self) {
-        self.news.notified().await;
-    }
-}
 
 /// A lease that this worker holds, or held. Clones are the same holding.
 #[derive(Debug, Clone)]

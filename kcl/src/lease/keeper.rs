@@ -17,18 +17,20 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use kinesis_shard::{Clock, ListShardsError};
+use kinesis_shard::Clock;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::assign::{self, Bounds, Move, Observations, Situation};
+use super::assign::{self, Move, Observations, Situation};
 use super::calls::Calls;
 use super::held::{EndedLeases, Hands, HeldLease};
-use super::tenure::{End, Tenure, Terms};
-use super::{Lease, LeaseCounter, LeaseKey, LeaseStore, LeaseStoreError, WorkerId};
-use crate::config::InitialPosition;
+use super::tenure::{End, Tenure};
+use super::{Lease, LeaseCounter, LeaseKey, LeaseStore};
+
+// What a keeper is told.
+mod settings;
 
 // What is due when: pure.
 mod agenda;
@@ -41,98 +43,9 @@ mod jobs;
 
 use agenda::{Agenda, Due};
 use jobs::Done;
+pub(crate) use settings::{KeeperCommand, KeeperError, KeeperSettings};
 use shard_sync::Synced;
 pub(crate) use shard_sync::{ListShards, ShardSync, SyncError, WhichShards};
-
-/// By how much a clock may run too fast or too slow, in millionths: 1 %. Crystals are off by up to 100 millionths, time
-/// daemons slew by up to 500, virtual machines add little; a hundredth leaves a wide margin for a fifth of a second of the
-/// default failover time.
-const CLOCK_ERROR_PPM: u32 = 10_000;
-
-/// What a keeper is told.
-#[derive(Debug, Clone)]
-pub(crate) struct KeeperSettings {
-    pub(crate) worker_id: WorkerId,
-    /// How long a counter must stand still before a lease may be taken; the same for the whole fleet. Default 10 s.
-    pub(crate) failover_time: Duration,
-    /// How long after a write the next renewal is due. Default a third of the failover time, less 25 ms.
-    pub(crate) renewal_interval: Duration,
-    /// The pause between two scans of a small table. Default 1 s, at most half the failover time; `agenda` says why.
-    pub(crate) scan_interval: Duration,
-    /// The pause between two shard syncs. Default 60 s.
-    pub(crate) shard_sync_interval: Duration,
-    /// After which time a call to the store is in doubt. Default a fifth of the failover time, so that after a hung call
-    /// two more fit into belief.
-    pub(crate) store_call_timeout: Duration,
-    /// How many leases this worker holds at most. Default: no limit.
-    pub(crate) max_leases: usize,
-    /// How many leases it may have asked other workers for at one time. Default 1.
-    pub(crate) max_leases_to_steal: usize,
-    /// By how much any worker's clock may be off, in millionths. Default 10,000, which is 1 %.
-    pub(crate) clock_error_ppm: u32,
-    pub(crate) initial_position: InitialPosition,
-    /// Where jitter and shuffles come from.
-    pub(crate) seed: u64,
-}
-
-impl KeeperSettings {
-    /// The defaults that follow from the failover time.
-    pub(crate) fn new(worker_id: WorkerId, failover_time: Duration, seed: u64) -> Self {
-        let third = failover_time / 3;
-        Self {
-            worker_id,
-            failover_time,
-            renewal_interval: third.saturating_sub(Duration::from_millis(25)).max(third / 2),
-            scan_interval: Duration::from_secs(1).min(failover_time / 2),
-            shard_sync_interval: Duration::from_mins(1),
-            store_call_timeout: failover_time / 5,
-            max_leases: usize::MAX,
-            max_leases_to_steal: 1,
-            clock_error_ppm: CLOCK_ERROR_PPM,
-            initial_position: InitialPosition::default(),
-            seed,
-        }
-    }
-
-    fn terms(&self) -> Terms {
-        Terms {
-            failover_time: self.failover_time,
-            renewal_interval: self.renewal_interval,
-            clock_error_ppm: self.clock_error_ppm,
-        }
-    }
-
-    fn bounds(&self) -> Bounds {
-        Bounds {
-            failover_time: self.failover_time,
-            max_leases: self.max_leases,
-            max_leases_to_steal: self.max_leases_to_steal,
-        }
-    }
-}
-
-/// What a running keeper can be asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KeeperCommand {
-    /// Compare the stream's shards with the table now.
-    SyncShards,
-    /// Take and ask for nothing more; go on renewing. Comes before the release of the held leases.
-    StopTaking,
-    /// End. Leases that were not released expire.
-    Stop,
-}
-
-/// Why a keeper ended by itself: what it needs cannot be had.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum KeeperError {
-    /// The lease store cannot be used.
-    #[error(transparent)]
-    Store(LeaseStoreError),
-    /// The stream cannot be listed.
-    #[error(transparent)]
-    Shards(ListShardsError),
-}
 
 /// Gains and holds leases for one worker.
 #[derive(Debug)]
@@ -213,7 +126,7 @@ struct Running {
     /// Takes under way.
     taking: BTreeSet<LeaseKey>,
     left_behind: BTreeMap<LeaseKey, BTreeSet<LeaseCounter>>,
-    asked: BTreeMap<LeaseKey, Instant>,
+    asked: BTreeSet<LeaseKey>,
     stopping: bool,
     next_tenure: u64,
     rng: SmallRng,
@@ -237,7 +150,7 @@ impl Running {
             held: BTreeMap::new(),
             taking: BTreeSet::new(),
             left_behind: BTreeMap::new(),
-            asked: BTreeMap::new(),
+            asked: BTreeSet::new(),
             stopping: false,
             next_tenure: 1,
         }
@@ -327,8 +240,8 @@ impl Running {
             return;
         }
         self.agenda.scanned(now, leases.len(), &mut self.rng);
-        self.observations.record(leases, answered_at);
-        self.note_marks(leases, now);
+        self.observations.record(leases, self.settings.failover_time, answered_at);
+        self.note_marks(leases);
         let mut held: BTreeSet<LeaseKey> = self.held.keys().cloned().collect();
         held.extend(self.taking.iter().cloned());
         let situation = Situation {
@@ -341,24 +254,24 @@ impl Running {
             now,
         };
         for one in assign::plan(leases, &situation, &mut self.rng) {
-            self.make(one, now);
+            self.make(one);
         }
     }
 
     /// Keeps the marks that stand: rows that name this worker while the old owner still has them, or has just let go.
-    fn note_marks(&mut self, leases: &[Lease], now: Instant) {
+    fn note_marks(&mut self, leases: &[Lease]) {
         let me = &self.settings.worker_id;
         let rows: BTreeMap<&LeaseKey, &Lease> = leases.iter().map(|lease| (&lease.key, lease)).collect();
-        self.asked.retain(|key, _| rows.get(key).is_some_and(|row| row.owner.as_ref() == Some(me)));
+        self.asked.retain(|key| rows.get(key).is_some_and(|row| row.owner.as_ref() == Some(me)));
         for row in leases {
             if row.owner.as_ref() == Some(me) && row.checkpoint_owner.is_some() {
-                self.asked.entry(row.key.clone()).or_insert(now);
+                self.asked.insert(row.key.clone());
             }
         }
         self.left_behind.retain(|key, _| rows.contains_key(key));
     }
 
-    fn make(&mut self, one: Move, now: Instant) {
+    fn make(&mut self, one: Move) {
         let hands = self.hands.clone();
         match one {
             Move::Take { key, counter, why } => {
@@ -372,7 +285,7 @@ impl Running {
                 self.jobs.push(Box::pin(take.instrument(span)));
             }
             Move::Ask { key, from } => {
-                self.asked.insert(key.clone(), now);
+                self.asked.insert(key.clone());
                 let ask = async move { Done::Asked(key.clone(), jobs::ask(hands, key, from).await) };
                 self.jobs.push(Box::pin(ask));
             }

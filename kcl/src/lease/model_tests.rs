@@ -50,7 +50,7 @@ struct Worker {
     tenure: Option<Tenure>,
     seen: Observations,
     left_behind: BTreeMap<LeaseKey, BTreeSet<LeaseCounter>>,
-    asked: BTreeMap<LeaseKey, Instant>,
+    asked: BTreeSet<LeaseKey>,
     waiting: Option<Waiting>,
     retry: Option<Purpose>,
     take_in_doubt: Option<LeaseCounter>,
@@ -98,7 +98,7 @@ impl World {
             tenure: None,
             seen: Observations::default(),
             left_behind: BTreeMap::new(),
-            asked: BTreeMap::new(),
+            asked: BTreeSet::new(),
             waiting: None,
             retry: None,
             take_in_doubt: None,
@@ -317,7 +317,7 @@ impl World {
                     tenure: None,
                     seen: Observations::default(),
                     left_behind: BTreeMap::from([(key(1), BTreeSet::from([self.row.counter]))]),
-                    asked: BTreeMap::new(),
+                    asked: BTreeSet::new(),
                     waiting: None,
                     retry: None,
                     take_in_doubt: None,
@@ -371,10 +371,10 @@ impl World {
     fn scan(&mut self, index: usize, local: Instant) {
         let rows = [self.row.clone()];
         let worker = &mut self.workers[index];
-        worker.seen.record(&rows, local);
+        worker.seen.record(&rows, D, local);
         if rows[0].owner.as_ref() == Some(&worker.id) {
             if rows[0].checkpoint_owner.is_some() {
-                worker.asked.entry(key(1)).or_insert(local);
+                worker.asked.insert(key(1));
             }
         } else {
             worker.asked.clear();
@@ -395,20 +395,20 @@ impl World {
                 let operation = Operation::Take { expected: counter, worker: self.workers[index].id.clone() };
                 self.send(index, operation, What::Take(counter, why));
             }
-            Some(Move::Ask { from, .. }) => self.ask(index, local, from),
+            Some(Move::Ask { from, .. }) => self.ask(index, from),
             // One lease is one worker's share: somebody asks for it from time to time, as if there were more.
             None if self.rng.random_range(0..40) == 0 => {
                 let owner = self.row.owner.clone().filter(|owner| *owner != self.workers[index].id);
                 if let Some(from) = owner {
-                    self.ask(index, local, from);
+                    self.ask(index, from);
                 }
             }
             None => {}
         }
     }
 
-    fn ask(&mut self, index: usize, local: Instant, from: WorkerId) {
-        self.workers[index].asked.insert(key(1), local);
+    fn ask(&mut self, index: usize, from: WorkerId) {
+        self.workers[index].asked.insert(key(1));
         let to = self.workers[index].id.clone();
         self.send(index, Operation::StartHandoff { from, to }, What::Other);
     }
@@ -447,7 +447,7 @@ impl World {
     }
 }
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 400;
 const RUN: u64 = 200_000;
 
 #[test]
@@ -481,11 +481,10 @@ fn no_interleaving_gives_a_lease_two_believers() {
 
 #[test]
 fn each_laxer_rule_is_caught() {
-    // How many seeds each needed when this was written: 2, 1, 1, 1.
+    // The first seeds that caught them when this was written: 6, 4, 172, 247.
     let bugs = [Bug::AdoptsTheTime, Bug::DoubtIsSuccess, Bug::CountsFromTheResponse, Bug::NoMarginForClocks];
     for bug in bugs {
         let caught = (0..3_000).find(|seed| World::new(*seed, Some(bug)).run(RUN).is_err());
-        println!("{bug:?} {caught:?}");
         assert!(caught.is_some(), "{bug:?} went unnoticed");
     }
 }

@@ -103,14 +103,40 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    use_write_ahead_log(&connection)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     Ok(connection)
 }
 
+/// Two processes that switch a new file at the same time each hold what the other waits for, and `SQLite`'s own waiting
+/// would end with both giving up: so this one never waits with a lock, and tries again.
+#[expect(clippy::disallowed_methods, reason = "opening a file blocks, as its documentation says")]
+fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let mut waited = Duration::ZERO;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if is_busy(&error) && waited < BUSY_TIMEOUT => {
+                std::thread::sleep(PAUSE);
+                waited += PAUSE;
+            }
+            done => return done,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
 fn create_tables(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(row::TABLES)?;
+    // Immediate: a transaction that begins by reading could not wait for another's write.
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {}; COMMIT",
+        row::TABLES.trim_end().trim_end_matches(';')
+    ))?;
     // Left alone if there is one: it says which version made the table.
     connection.execute("INSERT OR IGNORE INTO kcl_schema (id, version) VALUES (1, ?1)", [SCHEMA_VERSION])?;
     Ok(())

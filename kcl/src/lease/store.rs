@@ -1,0 +1,138 @@
+//! The store in which workers agree on leases: one call for each operation, each with its own condition.
+
+use async_trait::async_trait;
+
+use super::{
+    CheckpointUpdate, Lease, LeaseCounter, LeaseKey, LeaseStoreError, MetaUpdate, NewLease, Owners, WorkerId,
+};
+
+/// The answer to a conditional write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Write {
+    /// Written. The row as it is now; after a delete, the row as it was.
+    Applied(Lease),
+    /// The condition did not hold, nothing was written. The row as it is; `None`: there is none.
+    Refused(Option<Lease>),
+}
+
+impl Write {
+    /// Whether the condition held.
+    pub fn is_applied(&self) -> bool {
+        matches!(self, Self::Applied(_))
+    }
+}
+
+/// Where workers agree on leases: one call for each operation of the lease protocol, each with its own condition.
+///
+/// A store makes each call atomic, and answers from the newest row (no stale reads but in [`list`](Self::list)). It
+/// does not retry: an answer that was lost is reported as such, because the worker has rules for that case.
+/// [`conformance`](crate::lease) states the contract as tests.
+///
+/// Dropping a future of this trait leaves the call in doubt: it may take effect or not, now or later.
+#[async_trait]
+pub trait LeaseStore: Send + Sync + std::fmt::Debug {
+    /// Makes the store ready, creating the table if there is none. Called once at the start of each worker.
+    ///
+    /// # Errors
+    /// When the table can neither be found nor created.
+    async fn prepare(&self) -> Result<(), LeaseStoreError>;
+
+    /// Every lease of the application, in any order. It need not be a snapshot.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn list(&self) -> Result<Vec<Lease>, LeaseStoreError>;
+
+    /// One lease, as of its newest write.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError>;
+
+    /// Creates a lease if there is none of that name; whether it did.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or the answer was lost.
+    async fn create_if_absent(&self, lease: NewLease) -> Result<bool, LeaseStoreError>;
+
+    /// Raises the counter, if it is `expected` and (unless `during_handoff`) no hand-over was started.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or the answer was lost.
+    async fn renew(
+        &self,
+        key: &LeaseKey,
+        expected: LeaseCounter,
+        during_handoff: bool,
+    ) -> Result<Write, LeaseStoreError>;
+
+    /// Makes `worker` the owner and raises the counter, if it is `expected`. Ends any hand-over.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or the answer was lost.
+    async fn take(
+        &self,
+        key: &LeaseKey,
+        expected: LeaseCounter,
+        worker: &WorkerId,
+    ) -> Result<Write, LeaseStoreError>;
+
+    /// Makes `worker` the owner and raises the counter, if the owner fields are `expected`. Ends any hand-over.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or the answer was lost.
+    async fn assign(
+        &self,
+        key: &LeaseKey,
+        expected: &Owners,
+        worker: &WorkerId,
+    ) -> Result<Write, LeaseStoreError>;
+
+    /// Asks `from` to hand the lease over to `to`, if it is the owner and no hand-over was started. The counter stays,
+    /// so that the old owner's writes go on.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or the answer was lost.
+    async fn start_handoff(
+        &self,
+        key: &LeaseKey,
+        from: &WorkerId,
+        to: &WorkerId,
+    ) -> Result<Write, LeaseStoreError>;
+
+    /// Gives the lease up and raises the counter, if owner fields and counter are as expected. Without a hand-over the
+    /// row is then free; with one it belongs to the new owner.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or the answer was lost.
+    async fn release(
+        &self,
+        key: &LeaseKey,
+        expected: &Owners,
+        counter: LeaseCounter,
+    ) -> Result<Write, LeaseStoreError>;
+
+    /// Writes checkpoint and pending checkpoint and raises the counter, if it is `expected`. Sets the owner switches to 0.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or the answer was lost.
+    async fn checkpoint(
+        &self,
+        key: &LeaseKey,
+        expected: LeaseCounter,
+        update: CheckpointUpdate,
+    ) -> Result<Write, LeaseStoreError>;
+
+    /// Notes what is known about the shard, if there is a row. The counter stays.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or the answer was lost.
+    async fn update_meta(&self, key: &LeaseKey, update: MetaUpdate) -> Result<Write, LeaseStoreError>;
+
+    /// Deletes the row, if its counter is `expected`.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or the answer was lost.
+    async fn delete(&self, key: &LeaseKey, expected: LeaseCounter) -> Result<Write, LeaseStoreError>;
+}
