@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::compare_and_set::lease_store_by_operation;
 use super::{CompareAndSet, CompareAndSetStore, Lease, LeaseKey, LeaseStoreError, Operation, Write};
@@ -132,14 +132,12 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 }
 
 fn create_tables(connection: &Connection) -> rusqlite::Result<()> {
-    // Immediate: a transaction that begins by reading could not wait for another's write.
-    connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {}; COMMIT",
-        row::TABLES.trim_end().trim_end_matches(';')
-    ))?;
+    // Immediate: a transaction that begins by reading could not wait for another's write. Rolled back when dropped.
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    transaction.execute_batch(row::TABLES)?;
     // Left alone if there is one: it says which version made the table.
-    connection.execute("INSERT OR IGNORE INTO kcl_schema (id, version) VALUES (1, ?1)", [SCHEMA_VERSION])?;
-    Ok(())
+    transaction.execute("INSERT OR IGNORE INTO kcl_schema (id, version) VALUES (1, ?1)", [SCHEMA_VERSION])?;
+    transaction.commit()
 }
 
 fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
