@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use kinesis_shard::Checkpoint;
+use kinesis_shard::{Checkpoint, ShardId};
 use tokio::sync::Notify;
 
 use super::calls::Calls;
@@ -265,8 +265,16 @@ impl HeldLease {
             return Err(self.lost_error());
         }
         let calls = &self.0.calls;
-        if self.merges_with_an_unknown_shard(children).await? {
-            self.0.sync.run().await?;
+        let unknown = self.unknown_parents(children).await?;
+        if !unknown.is_empty() {
+            let listed = self.0.sync.run().await?.listed;
+            // A parent that is listed and still has no lease follows a shard that is being read, whose end will create
+            // it. A child created now would find no row of it and not wait for it.
+            for parent in unknown.iter().filter(|parent| listed.contains(*parent)) {
+                if calls.get(&self.key().sibling(parent)).await?.is_none() {
+                    return Err(HeldLeaseError::Resharding);
+                }
+            }
         }
         for child in children {
             calls.create(child).await?;
@@ -281,18 +289,20 @@ impl HeldLease {
         Ok(())
     }
 
-    async fn merges_with_an_unknown_shard(&self, children: &[NewLease]) -> Result<bool, LeaseStoreError> {
+    /// The other parents of a merge that have no lease, unless the child has one.
+    async fn unknown_parents(&self, children: &[NewLease]) -> Result<Vec<ShardId>, LeaseStoreError> {
+        let mut unknown = Vec::new();
         for child in children.iter().filter(|child| child.parents.len() > 1) {
             if self.0.calls.get(&child.key).await?.is_some() {
                 continue;
             }
             for parent in &child.parents {
                 if self.0.calls.get(&self.key().sibling(parent)).await?.is_none() {
-                    return Ok(true);
+                    unknown.push(parent.clone());
                 }
             }
         }
-        Ok(false)
+        Ok(unknown)
     }
 
     /// Whether every parent is done: its row is gone, or at `SHARD_END`. Cancel safe.

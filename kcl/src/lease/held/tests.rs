@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use kinesis_shard::{Clock, ShardId};
+use kinesis_shard::Clock;
 
 use super::*;
 use crate::config::InitialPosition;
@@ -293,6 +293,22 @@ async fn a_merge_creates_the_lease_of_its_unknown_parent_first() {
     assert!(bench.store.row(&key(5)).is_some());
     held.end_shard(&[child]).await.unwrap();
     assert_eq!(bench.listing.calls(), 1, "the child exists now");
+}
+
+/// Found by seed 33 of `random_splits_and_merges_lose_nothing`: the child was read before its other parent was begun.
+#[tokio::test(start_paused = true)]
+async fn a_merge_waits_for_a_parent_whose_own_parent_is_still_being_read() {
+    let bench = Bench::new();
+    let held = bench.held();
+    bench.store.put_row(row(3, "bob", 1));
+    let merge = shard(5, &[1, 4], true);
+    bench.listing.set(vec![shard(1, &[], false), shard(3, &[], false), shard(4, &[3], false), merge]);
+    let child = [NewLease::child(key(5), [1, 4].map(ShardId::from_index), None)];
+    assert!(matches!(held.end_shard(&child).await, Err(HeldLeaseError::Resharding)));
+    assert!(bench.store.row(&key(5)).is_none(), "it would find no row of its parent, and begin");
+    bench.store.put_row(row(4, "", 0)); // the end of shard 3 creates it
+    held.end_shard(&child).await.unwrap();
+    assert!(bench.store.row(&key(5)).is_some());
 }
 
 #[tokio::test(start_paused = true)]

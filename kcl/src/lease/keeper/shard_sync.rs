@@ -1,10 +1,11 @@
 //! Compares the stream's shards with the table, and creates and deletes leases.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use kinesis_shard::{Checkpoint, ListShardsError, Shard};
+use kinesis_shard::{Checkpoint, ListShardsError, Shard, ShardId};
 
 use super::KeeperError;
 use crate::config::InitialPosition;
@@ -75,8 +76,10 @@ impl From<ListShardsError> for SyncError {
 }
 
 /// What a sync changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Synced {
+    /// The shards that it saw.
+    pub(crate) listed: BTreeSet<ShardId>,
     pub(crate) created: usize,
     pub(crate) deleted: usize,
 }
@@ -128,7 +131,7 @@ impl ShardSync {
             deleted +=
                 usize::from(self.calls.write(&key, &Operation::Delete { expected }).await?.is_applied());
         }
-        Ok(Synced { created, deleted })
+        Ok(Synced { listed: ids(&listed), created, deleted })
     }
 
     async fn begin(&self) -> Result<Synced, SyncError> {
@@ -137,7 +140,7 @@ impl ShardSync {
             return Err(SyncError::Inconsistent);
         }
         let created = self.create(sync::first_leases(&listed, self.initial)).await?;
-        Ok(Synced { created, deleted: 0 })
+        Ok(Synced { listed: ids(&listed), created, deleted: 0 })
     }
 
     /// Creates in the given order, a few at a time; how many were not there.
@@ -146,4 +149,8 @@ impl ShardSync {
         let created: Vec<bool> = stream::iter(creations).buffered(AT_ONE_TIME).try_collect().await?;
         Ok(created.into_iter().filter(|created| *created).count())
     }
+}
+
+fn ids(shards: &[Shard]) -> BTreeSet<ShardId> {
+    shards.iter().map(|shard| shard.id.clone()).collect()
 }
