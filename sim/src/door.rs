@@ -1,21 +1,36 @@
 //! What both doors share: an HTTP exchange becomes a call of the engine, at the time of the simulation.
+//!
+//! ```text
+//! admission (method, encoding, body, target, credential) --> decode, outside the lock --> engine, inside it
+//!     '--> refusal: XML, the old JSON form, or an error                                        |
+//!                                       the answer <-- wait, if delayed; break, if lost <------'
+//! ```
+
+mod admission;
+
+pub(crate) mod credential;
+
+mod cross_origin;
+
+mod refusal;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use http::Response;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode, header};
 use kinesis_shard::Clock;
 
-use crate::engine::{Answer, Engine, Loss, Reply, Request};
-use crate::error::{ErrorCode, ServiceError};
-use crate::stream_table::Scope;
+use self::admission::{Admitted, admit};
+use self::refusal::Refusal;
+use crate::engine::{Answer, Engine, Loss, Request, decode_input};
+use crate::event_stream;
+use crate::subscription::body::{EventBody, ReplyBody};
+use crate::wire::Encoding;
 
 /// 1 January 2026, midnight UTC, in milliseconds: where simulated time begins.
 pub(crate) const EPOCH: u64 = 1_767_225_600_000;
-
-const JSON: &str = "application/x-amz-json-1.1";
 
 /// The engine, its clock, and how long callers wait.
 #[derive(Debug)]
@@ -79,31 +94,59 @@ impl Door {
         work(&mut engine, now)
     }
 
-    /// Answers one HTTP request.
+    /// Answers one HTTP request. Without a name the caller goes by its access key id.
     ///
     /// If the future is dropped before the answer, the request has taken effect or, if delayed, still will.
     pub(crate) async fn exchange(
-        &self,
+        self: &Arc<Self>,
         parts: &Parts,
         body: Bytes,
-        caller: Arc<str>,
-    ) -> Result<Response<Bytes>, NoAnswer> {
-        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let request = match admit(parts, &body, caller) {
-            Ok(request) => request,
-            Err(Refusal::Forbidden) => return Ok(forbidden()),
-            Err(Refusal::Service(error)) => {
-                let reply = self.with(|engine, _| engine.error_reply(&error));
-                return Ok(respond(reply, JSON));
-            }
+        caller: Option<Arc<str>>,
+    ) -> Result<Response<ReplyBody>, NoAnswer> {
+        let mut response = match self.enter(parts, &body, caller) {
+            Entered::Refused(refusal) => self.with(|engine, _| refusal.respond(engine)),
+            Entered::Answered(encoding, answer) => self.settle(encoding, answer).await?,
         };
-        let answer = self.with(|engine, now| engine.call(now, &request));
+        cross_origin::allow(parts, &mut response);
+        Ok(response)
+    }
+
+    /// Everything up to the first answer of the engine. What can be done outside its lock is done outside.
+    fn enter(&self, parts: &Parts, body: &Bytes, caller: Option<Arc<str>>) -> Entered {
+        let Admitted { encoding, operation, input, credential } = match admit(parts, body) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Entered::Refused(refusal),
+        };
+        let request = Request {
+            caller: caller.unwrap_or_else(|| credential.caller()),
+            scope: credential.scope(),
+            operation: operation.name.to_owned(),
+            encoding,
+            body: body.clone(),
+        };
+        let decoded = decode_input(operation, encoding, input);
+        Entered::Answered(encoding, self.with(|engine, now| engine.call_decoded(now, &request, &decoded)))
+    }
+
+    async fn settle(
+        self: &Arc<Self>,
+        encoding: Encoding,
+        answer: Answer,
+    ) -> Result<Response<ReplyBody>, NoAnswer> {
         let answer = match answer {
             Answer::Late { due, ticket } => self.wait(due, ticket).await?,
             answer => answer,
         };
         match answer {
-            Answer::Reply(reply) => Ok(respond(reply, content_type.unwrap_or(JSON))),
+            Answer::Reply(reply) => {
+                let (body, head) = refusal::head_of(reply, Some(encoding.media_type()));
+                Ok(head.map(|()| ReplyBody::from(body)))
+            }
+            Answer::Stream { reply, subscription } => {
+                let events = EventBody::new(Arc::clone(self), subscription);
+                let (_, head) = refusal::head_of(reply, Some(event_stream::CONTENT_TYPE));
+                Ok(head.map(|()| ReplyBody::Events(events)))
+            }
             Answer::Lost(loss) => Err(self.lose(loss).await),
             Answer::Late { .. } => unreachable!("a delayed call is delayed once"),
         }
@@ -117,8 +160,13 @@ impl Door {
             return Err(NoAnswer::TimedOut);
         }
         loop {
-            if let Some(answer) = abandon.door.with(|engine, now| engine.collect(now, ticket)) {
+            let (answer, now) = abandon.door.with(|engine, now| (engine.collect(now, ticket), now));
+            if let Some(answer) = answer {
                 return Ok(answer);
+            }
+            if now >= due {
+                // The engine was reset meanwhile, and knows nothing of this call.
+                return Err(NoAnswer::ConnectionBroken);
             }
             let rest = due.saturating_sub(self.now()).max(1);
             tokio::time::sleep(Duration::from_millis(rest)).await;
@@ -153,94 +201,8 @@ impl Drop for Abandon<'_> {
     }
 }
 
-enum Refusal {
-    /// Not an API request at all.
-    Forbidden,
-    Service(ServiceError),
-}
-
-/// The checks that stand before the engine, in the service's order.
-fn admit(parts: &Parts, body: &Bytes, caller: Arc<str>) -> Result<Request, Refusal> {
-    if parts.method != Method::POST {
-        return Err(Refusal::Forbidden);
-    }
-    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let bare = |code| Refusal::Service(ServiceError::bare(code));
-    let media_type = header("content-type").and_then(|value| value.split(';').next()).map(str::trim);
-    if media_type != Some(JSON) {
-        return Err(if body.is_empty() { bare(ErrorCode::UnknownOperation) } else { Refusal::Forbidden });
-    }
-    let target = header("x-amz-target").and_then(|target| target.strip_prefix("Kinesis_20131202."));
-    if body.is_empty() {
-        let known = target.and_then(crate::operation::find).is_some();
-        return Err(bare(if known { ErrorCode::Serialization } else { ErrorCode::UnknownOperation }));
-    }
-    let operation = target.ok_or_else(|| bare(ErrorCode::UnknownOperation))?.to_owned();
-    let scope = authenticate(&parts.headers, parts.uri.query()).map_err(Refusal::Service)?;
-    Ok(Request { caller, scope, operation, body: body.clone() })
-}
-
-/// Presence of a signature in one of its two forms, and what it says of account and region. Signatures are not
-/// verified.
-fn authenticate(headers: &HeaderMap, query: Option<&str>) -> Result<Scope, ServiceError> {
-    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let query =
-        query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("X-Amz-Credential=")));
-    let credential = match (header, query) {
-        (Some(_), Some(_)) => {
-            return Err(ServiceError::new(
-                ErrorCode::InvalidSignature,
-                "Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header.",
-            ));
-        }
-        (Some(header), None) => header
-            .split([' ', ','])
-            .find_map(|part| part.strip_prefix("Credential="))
-            .unwrap_or_default()
-            .replace("%2F", "/"),
-        (None, Some(query)) => query.replace("%2F", "/"),
-        (None, None) => {
-            return Err(ServiceError::new(
-                ErrorCode::MissingAuthenticationToken,
-                "Missing Authentication Token",
-            ));
-        }
-    };
-    let mut fields = credential.split('/');
-    let key_id = fields.next().unwrap_or_default();
-    let region = fields.nth(1).filter(|region| !region.is_empty());
-    let mut scope = Scope::default();
-    // The convention of local emulators: a key id of twelve digits is the account.
-    if key_id.len() == 12 && key_id.bytes().all(|byte| byte.is_ascii_digit()) {
-        scope.account = key_id.into();
-    }
-    if let Some(region) = region {
-        scope.region = region.into();
-    }
-    Ok(scope)
-}
-
-fn respond(reply: Reply, content_type: &str) -> Response<Bytes> {
-    let mut response = Response::new(reply.body);
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = [
-        ("content-type", content_type),
-        ("x-amzn-requestid", &reply.request_id),
-        ("x-amz-id-2", &reply.extended_request_id),
-    ];
-    for (name, value) in headers {
-        if let Ok(value) = value.parse() {
-            response.headers_mut().insert(name, value);
-        }
-    }
-    response
-}
-
-/// What the service answers to what is no API request.
-fn forbidden() -> Response<Bytes> {
-    let body = "<AccessDeniedException>\n  <Message>Unable to determine service/operation name to be authorized</Message>\n\
-                </AccessDeniedException>\n";
-    let mut response = Response::new(Bytes::from_static(body.as_bytes()));
-    *response.status_mut() = StatusCode::FORBIDDEN;
-    response
+/// How far a request came without waiting.
+enum Entered {
+    Refused(Refusal),
+    Answered(Encoding, Answer),
 }

@@ -5,11 +5,20 @@
 //! call(now, request) --> what is due by now: changes of streams, delayed requests
 //!                    --> decode, types, constraints          SerializationException, ValidationException
 //!                    --> rules                               lost, delayed, refused
+//!                    --> rates of the control plane          LimitExceededException
 //!                    --> the operation                       writes its answer, or an error
 //!                    --> trace
 //! ```
 
+pub(crate) mod account;
+
+mod decode;
+
 pub(crate) mod exchange;
+
+mod limits;
+
+mod subject;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,24 +28,22 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+pub(crate) use self::account::Commitment;
+use self::decode::decode;
+pub(crate) use self::decode::{Decoded, decode_input};
 pub use self::exchange::{Answer, EngineSettings, Loss, Reply, Request};
-use crate::error::{ErrorCode, ServiceError};
-use crate::iterator::ShardIterator;
-use crate::operation::put_record::keyed;
-use crate::operation::request::try_address;
-use crate::operation::{self, Call, Operation, Plane};
-use crate::quota::Limits;
-use crate::rule::{Decision, Draw, Rule, RuleBook, Strike, Subject, Verdict};
-use crate::stream::Change;
-use crate::stream::reshard::parse_shard_id;
+use self::subject::{loss, named_stream, whole_call_fault};
+use crate::error::ServiceError;
+use crate::operation::Call;
+use crate::operation::consumer::consumer_name;
+use crate::quota::call_rates::CallRates;
+use crate::rule::{Decision, Rule, RuleBook, Strike, Subject, Verdict};
+use crate::stream::{Change, Stream};
 use crate::stream_table::{Address, Scope, StreamTable};
+use crate::subscription::live::Subscriptions;
 use crate::trace::{Line, Trace};
-use crate::validation::{check_constraints, check_types};
 use crate::wire::writer::Writer;
-use crate::wire::{Value, json};
-
-/// Shards that an account may have open in a region, unless limits are off.
-const SHARD_LIMIT: usize = 20_000;
+use crate::wire::{Encoding, Value};
 
 #[derive(Debug)]
 struct LateCall {
@@ -52,6 +59,9 @@ pub struct Engine {
     pub(crate) streams: StreamTable,
     pub(crate) rules: RuleBook,
     pub(crate) trace: Trace,
+    pub(crate) subscriptions: Subscriptions,
+    call_rates: CallRates,
+    accounts: BTreeMap<Scope, Commitment>,
     rng: StdRng,
     serial: u64,
     late: BTreeMap<(u64, u64), LateCall>,
@@ -65,6 +75,9 @@ impl Engine {
             streams: StreamTable::default(),
             rules: RuleBook::new(settings.seed),
             trace: Trace::new(settings.trace_lines),
+            subscriptions: Subscriptions::default(),
+            call_rates: CallRates::default(),
+            accounts: BTreeMap::new(),
             rng: StdRng::seed_from_u64(settings.seed),
             serial: 0,
             late: BTreeMap::new(),
@@ -75,8 +88,26 @@ impl Engine {
 
     /// Takes one request at this time (milliseconds since the epoch).
     pub fn call(&mut self, now: u64, request: &Request) -> Answer {
+        self.call_decoded(now, request, &decode(request))
+    }
+
+    /// As [`call`](Self::call), for doors that decode before they take the engine's lock.
+    pub(crate) fn call_decoded(
+        &mut self,
+        now: u64,
+        request: &Request,
+        decoded: &Result<Decoded<'_>, ServiceError>,
+    ) -> Answer {
         self.advance(now);
-        self.answer(now, request, None)
+        self.answer(now, request, decoded, None)
+    }
+
+    /// Forgets everything but the settings, as if it had just been made. Subscriptions end normally.
+    pub(crate) fn reset(&mut self, now: u64) {
+        self.stop_subscriptions(now);
+        let settings = EngineSettings { started_at: now, ..self.settings.clone() };
+        // Tickets of calls that still wait must not be met again.
+        *self = Self { serial: self.serial, ..Self::new(settings) };
     }
 
     /// The answer to a late request, once its time has come; `None` before, or if it was collected.
@@ -87,7 +118,9 @@ impl Engine {
 
     /// The caller of a late request has gone: it still takes effect, but nobody will collect its answer.
     pub fn abandon(&mut self, due: u64, ticket: u64) {
-        self.answers.remove(&ticket);
+        if let Some(answer) = self.answers.remove(&ticket) {
+            self.discard(&answer);
+        }
         if let Some(late) = self.late.get_mut(&(due, ticket)) {
             late.wanted = false;
         }
@@ -98,9 +131,11 @@ impl Engine {
         while let Some(entry) = self.late.first_entry().filter(|entry| entry.key().0 <= now) {
             let ((due, ticket), late) = entry.remove_entry();
             self.streams.settle(due);
-            let answer = self.answer(due, &late.request, Some(late.decision));
+            let answer = self.answer(due, &late.request, &decode(&late.request), Some(late.decision));
             if late.wanted {
                 self.answers.insert(ticket, answer);
+            } else {
+                self.discard(&answer);
             }
         }
         self.streams.settle(now);
@@ -131,6 +166,29 @@ impl Engine {
         self.rng.next_u64()
     }
 
+    /// A stream in its first state, under the settings of this engine; it still has to be inserted.
+    pub(crate) fn new_stream(&mut self, now: u64, address: &Address) -> Stream {
+        let generation = self.draw();
+        let mut stream = Stream::new(&address.name, address.scope.clone(), now, generation);
+        stream.rates = self.settings.service_limits.shard;
+        stream
+    }
+
+    /// The billing commitment of an account in a region.
+    pub(crate) fn commitment(&mut self, scope: &Scope) -> &mut Commitment {
+        self.accounts.entry(scope.clone()).or_default()
+    }
+
+    /// When a late request is next due.
+    pub(crate) fn next_late(&self) -> Option<u64> {
+        self.late.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// When a change that is announced now takes effect.
+    pub(crate) fn effective_at(&self, now: u64) -> u64 {
+        now.saturating_add(u64::try_from(self.settings.state_delay.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// Announces a change of a stream; without a delay it takes effect at once.
     pub(crate) fn announce(
         &mut self,
@@ -138,43 +196,30 @@ impl Engine {
         address: &Address,
         change: Change,
     ) -> Result<(), ServiceError> {
-        let delay = u64::try_from(self.settings.state_delay.as_millis()).unwrap_or(u64::MAX);
-        self.streams.announce(address, now.saturating_add(delay), change)?;
+        self.streams.announce(address, self.effective_at(now), change)?;
         self.streams.settle(now);
         Ok(())
     }
 
-    pub(crate) fn check_shard_limit(
-        &self,
-        scope: &Scope,
-        current: usize,
-        additional: usize,
-    ) -> Result<(), ServiceError> {
-        if self.settings.limits == Limits::Off || current + additional <= SHARD_LIMIT {
-            return Ok(());
-        }
-        let Scope { account, region } = scope;
-        Err(ServiceError::new(
-            ErrorCode::LimitExceeded,
-            format!(
-                "This request would exceed the shard limit for the account {account} in {region}. Current shard \
-                 count for the account: {current}. Limit: {SHARD_LIMIT}. Number of additional shards that would have \
-                 resulted from this request: {additional}. Refer to the AWS Service Limits page \
-                 (http://docs.aws.amazon.com/general/latest/gr/aws_service_limits.html) for current limits and how \
-                 to request higher limits."
-            ),
-        ))
-    }
-
-    fn answer(&mut self, now: u64, request: &Request, settled: Option<Decision>) -> Answer {
-        let decoded = match decode(request) {
+    fn answer(
+        &mut self,
+        now: u64,
+        request: &Request,
+        decoded: &Result<Decoded<'_>, ServiceError>,
+        settled: Option<Decision>,
+    ) -> Answer {
+        let accepted = match decoded {
+            Ok(decoded) => self.check_unmet(request, decoded).map_or(Ok(decoded), Err),
+            Err(error) => Err(error),
+        };
+        let decoded = match accepted {
             Ok(decoded) => decoded,
             Err(error) => {
                 self.note(now, request, None, || error.code.name().to_owned());
-                return Answer::Reply(self.error_reply(&error));
+                return Answer::Reply(self.error_reply(request.encoding, error));
             }
         };
-        let decision = settled.unwrap_or_else(|| self.decide(now, request, &decoded));
+        let decision = settled.unwrap_or_else(|| self.decide(now, request, decoded));
         if decision.delay > Duration::ZERO {
             return self.postpone(now, request, decision);
         }
@@ -182,12 +227,20 @@ impl Engine {
         if decision.strike.as_ref().is_some_and(|strike| strike.verdict == Verdict::LoseRequest) {
             self.note(now, request, Some(&decoded.input), || "request lost".to_owned());
         } else {
-            let reply = self.run(now, request, &decoded, decision.strike.as_ref());
+            let answer = self.run(now, request, decoded, decision.strike.as_ref());
             if loss.is_none() {
-                return Answer::Reply(reply);
+                return answer;
             }
+            self.discard(&answer);
         }
         Answer::Lost(loss.unwrap_or(Loss { broken_after: None }))
+    }
+
+    /// Nobody will get this answer: a subscription that it began ends.
+    fn discard(&mut self, answer: &Answer) {
+        if let Answer::Stream { subscription, .. } = answer {
+            self.unsubscribe(*subscription);
+        }
     }
 
     fn decide(&mut self, now: u64, request: &Request, decoded: &Decoded<'_>) -> Decision {
@@ -200,6 +253,7 @@ impl Engine {
             operation: decoded.operation.name,
             stream: stream.as_deref(),
             shards,
+            consumer: consumer_name(&decoded.input),
             caller: &request.caller,
         };
         self.rules.decide(elapsed, &subject)
@@ -214,11 +268,13 @@ impl Engine {
         Answer::Late { due, ticket }
     }
 
-    fn run(&mut self, now: u64, request: &Request, decoded: &Decoded<'_>, strike: Option<&Strike>) -> Reply {
-        let Decoded { operation, input } = decoded;
-        let mut out = Writer::default();
-        let mut call = Call { now, scope: &request.scope, strike, records: 0, refused: 0 };
-        let outcome = match strike.and_then(|strike| whole_call_fault(operation, strike, input, request)) {
+    fn run(&mut self, now: u64, request: &Request, decoded: &Decoded<'_>, strike: Option<&Strike>) -> Answer {
+        let Decoded { operation, input, .. } = decoded;
+        let mut out = Writer::new(request.encoding);
+        let mut call =
+            Call { now, scope: &request.scope, strike, records: 0, refused: 0, subscription: None };
+        let fault = strike.and_then(|strike| whole_call_fault(operation, strike, input, request));
+        let outcome = match fault.or_else(|| self.rate_exceeded(now, request, decoded)) {
             Some(error) => Err(error),
             None => (operation.run)(self, &mut call, input, &mut out),
         };
@@ -235,17 +291,21 @@ impl Engine {
                     (records, 0) => format!("ok {records}{lost}"),
                     (records, refused) => format!("ok {records} refused {refused}{lost}"),
                 });
-                self.reply(200, out.into_body())
+                let reply = self.reply(200, out.into_body());
+                match call.subscription {
+                    Some(subscription) => Answer::Stream { reply, subscription },
+                    None => Answer::Reply(reply),
+                }
             }
             Err(error) => {
                 self.note(now, request, Some(input), || format!("{}{lost}", error.code.name()));
-                self.error_reply(&error)
+                Answer::Reply(self.error_reply(request.encoding, &error))
             }
         }
     }
 
-    pub(crate) fn error_reply(&mut self, error: &ServiceError) -> Reply {
-        let mut out = Writer::default();
+    pub(crate) fn error_reply(&mut self, encoding: Encoding, error: &ServiceError) -> Reply {
+        let mut out = Writer::new(encoding);
         out.begin_map();
         out.plain_member("__type", error.code.name());
         if let Some(text) = &error.text {
@@ -255,7 +315,8 @@ impl Engine {
         self.reply(error.code.status(), out.into_body())
     }
 
-    fn reply(&mut self, status: u16, body: Vec<u8>) -> Reply {
+    /// An answer with ids of its own.
+    pub(crate) fn reply(&mut self, status: u16, body: Vec<u8>) -> Reply {
         let (high, low) = (self.rng.next_u64(), self.rng.next_u64());
         let request_id = format!(
             "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
@@ -290,87 +351,4 @@ impl Engine {
             outcome: outcome(),
         });
     }
-
-    /// The stream and the shards that a request is about, for rules.
-    fn touched(&self, request: &Request, input: &Value<'_>) -> (Option<String>, Vec<String>) {
-        let id = |index: u32| kinesis_shard::ShardId::from_index(u64::from(index)).to_string();
-        let mut shards: Vec<_> = ["ShardId", "ShardToSplit", "ShardToMerge", "AdjacentShardToMerge"]
-            .into_iter()
-            .filter_map(|name| input.text(name).and_then(parse_shard_id).map(id))
-            .collect();
-        if let Some(iterator) = input.text("ShardIterator").and_then(|text| ShardIterator::open(text).ok()) {
-            shards.push(id(iterator.shard_index));
-        }
-        let address = try_address(&request.scope, input);
-        if let Some(stream) = address.as_ref().and_then(|address| self.streams.get(address).ok()) {
-            let single = input.get("PartitionKey").map(|_| input);
-            for record in input.list("Records").iter().chain(single) {
-                let place = keyed(record).ok().and_then(|keyed| stream.open_shard_of(keyed.hash_key));
-                let shard = place.and_then(|place| stream.shards.get(place));
-                shards.extend(shard.map(|shard| shard.id.to_string()));
-            }
-        }
-        shards.sort_unstable();
-        shards.dedup();
-        (named_stream(&request.scope, input), shards)
-    }
-}
-
-/// A request whose types and constraints have been checked.
-struct Decoded<'a> {
-    operation: &'static Operation,
-    input: Value<'a>,
-}
-
-fn decode(request: &Request) -> Result<Decoded<'_>, ServiceError> {
-    let operation =
-        operation::find(&request.operation).ok_or(ServiceError::bare(ErrorCode::UnknownOperation))?;
-    let mut input = json::read(&request.body).ok_or(ServiceError::bare(ErrorCode::Serialization))?;
-    check_types(&mut input, operation.members)?;
-    check_constraints(&input, operation.members)?;
-    Ok(Decoded { operation, input })
-}
-
-/// The stream that a request names, directly or through its iterator.
-fn named_stream(scope: &Scope, input: &Value<'_>) -> Option<String> {
-    match input.text("ShardIterator") {
-        Some(text) => ShardIterator::open(text).ok().map(|iterator| iterator.stream),
-        None => try_address(scope, input).map(|address| address.name),
-    }
-}
-
-/// The error with which a fault refuses the call as a whole.
-fn whole_call_fault(
-    operation: &Operation,
-    strike: &Strike,
-    input: &Value<'_>,
-    request: &Request,
-) -> Option<ServiceError> {
-    let only_entries = operation.name == "PutRecords" && strike.shard.is_some();
-    if only_entries {
-        return None;
-    }
-    let stream = named_stream(&request.scope, input).unwrap_or_default();
-    let named = crate::error::Named { stream: &stream, account: &request.scope.account };
-    let shard = strike.shard.as_deref().unwrap_or("shardId-000000000000");
-    match (strike.verdict, operation.plane) {
-        (Verdict::Throttle, Plane::Control) => Some(ServiceError::control_rate(named)),
-        (Verdict::Throttle, Plane::Write) => Some(ServiceError::write_rate(named, shard)),
-        (Verdict::Throttle, Plane::Read) => Some(ServiceError::read_rate(named, shard)),
-        (Verdict::Fail, _) => Some(ServiceError::bare(ErrorCode::InternalFailure)),
-        _ => None,
-    }
-}
-
-/// Half of the lost calls break their connection within a second; the others are never heard of again.
-fn loss(strike: &Strike) -> Option<Loss> {
-    let Strike { verdict: Verdict::LoseRequest | Verdict::LoseAnswer, draw, .. } = strike else {
-        return None;
-    };
-    Some(Loss { broken_after: broken_after(*draw) })
-}
-
-fn broken_after(draw: Draw) -> Option<u64> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 1,000")]
-    (draw.unit(1) < 0.5).then(|| 1 + (draw.unit(2) * 999.0) as u64)
 }

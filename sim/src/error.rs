@@ -5,8 +5,10 @@ use std::fmt::Display;
 /// The errors that can be answered; `name`, `status` and `text_member` are the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorCode {
+    DryRunOperation,
     ExpiredIterator,
     ExpiredNextToken,
+    IncompleteSignature,
     InternalFailure,
     InvalidArgument,
     InvalidSignature,
@@ -24,8 +26,10 @@ impl ErrorCode {
     /// The short name that goes into `__type`.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::DryRunOperation => "DryRunOperationException",
             Self::ExpiredIterator => "ExpiredIteratorException",
             Self::ExpiredNextToken => "ExpiredNextTokenException",
+            Self::IncompleteSignature => "IncompleteSignatureException",
             Self::InternalFailure => "InternalFailure",
             Self::InvalidArgument => "InvalidArgumentException",
             Self::InvalidSignature => "InvalidSignatureException",
@@ -148,10 +152,17 @@ impl ServiceError {
     }
 
     pub(crate) fn control_rate(Named { stream, account }: Named<'_>) -> Self {
-        Self::new(
-            ErrorCode::LimitExceeded,
-            format!("Rate exceeded for stream {stream} under account {account}."),
-        )
+        let what = if stream.is_empty() { String::new() } else { format!("stream {stream} under ") };
+        Self::new(ErrorCode::LimitExceeded, format!("Rate exceeded for {what}account {account}."))
+    }
+
+    /// A request with `DryRun` that would have succeeded. Text not verified against the service.
+    pub(crate) fn dry_run() -> Self {
+        Self::new(ErrorCode::DryRunOperation, "Request would have succeeded, but DryRun flag is set.")
+    }
+
+    pub(crate) fn limit_exceeded(text: impl Into<String>) -> Self {
+        Self::new(ErrorCode::LimitExceeded, text)
     }
 
     pub(crate) fn invalid_shard_iterator() -> Self {

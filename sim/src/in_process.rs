@@ -20,6 +20,7 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::BodyExt;
 
 use crate::door::{Door, NoAnswer};
+use crate::subscription::body::ReplyBody;
 
 /// An HTTP client for the AWS SDK that answers from a simulation. Cheap to clone.
 ///
@@ -46,8 +47,8 @@ impl HttpConnector for SimHttpClient {
             let (parts, body) = request.into_parts();
             // Polled to its end: the SDK's stalled-stream protection counts what is polled, not what is peeked at.
             let body = body.collect().await.map_err(ConnectorError::user)?.to_bytes();
-            match door.exchange(&parts, body, caller).await {
-                Ok(response) => HttpResponse::try_from(response.map(SdkBody::from))
+            match door.exchange(&parts, body, Some(caller)).await {
+                Ok(response) => HttpResponse::try_from(response.map(sdk_body))
                     .map_err(|error| ConnectorError::other(error.into(), None)),
                 Err(NoAnswer::ConnectionBroken) => Err(ConnectorError::io(
                     io::Error::new(io::ErrorKind::ConnectionReset, "the simulated connection broke").into(),
@@ -58,6 +59,13 @@ impl HttpConnector for SimHttpClient {
                 )),
             }
         })
+    }
+}
+
+fn sdk_body(body: ReplyBody) -> SdkBody {
+    match body {
+        ReplyBody::Whole(bytes) => SdkBody::from(bytes.unwrap_or_default()),
+        events @ ReplyBody::Events(_) => SdkBody::from_body_1_x(events),
     }
 }
 

@@ -5,19 +5,18 @@
 //! shard's end, iterators that expire, rates per shard, partial failures, the service's error texts. Faults
 //! are injected by [`Rule`]s; the same seed and the same calls give the same bytes.
 //!
-//! It does not persist anything, does not check signatures, and does not yet know enhanced fan-out, tags,
-//! encryption or on-demand scaling: operations that are not listed below answer `UnknownOperationException`.
+//! It does not persist anything, does not check signatures or policies, encrypts nothing, and does not scale on-demand
+//! streams on its own. Operations on queues and channels answer `UnknownOperationException`.
 //!
 //! ```text
 //!  aws_sdk_kinesis::Client --SimHttpClient--+                        +--> stream: shards, states, retention
 //!                                           +--> door --> Engine ----+--> shard_log: records, rates
-//!  any client ------HTTP/1.1 or h2c--server-+    (time)   (pure)     +--> rule: faults
+//!  any client --HTTP/1.1, h2, TLS--server---+    (time)   (pure)     +--> rule: faults
 //!                                                                    +--> operation/*: one file each
 //! ```
 //!
-//! Operations: `CreateStream`, `DeleteStream`, `DescribeStream`, `DescribeStreamSummary`, `ListStreams`,
-//! `ListShards`, `PutRecord`, `PutRecords`, `GetShardIterator`, `GetRecords`, `SplitShard`, `MergeShards`,
-//! `IncreaseStreamRetentionPeriod`, `DecreaseStreamRetentionPeriod`.
+//! Operations: the forty of streams, shards, records, consumers, tags, policies, accounts, encryption and monitoring, one
+//! file each in `operation/`. Limits are the service's, switchable ([`Limits`]) and settable ([`ServiceLimits`]).
 //!
 //! # Example
 //!
@@ -67,7 +66,7 @@
 //!
 //! | feature | default | adds | pulls in |
 //! | --- | --- | --- | --- |
-//! | `server` | off | `Sim::serve`, and the binary `kinesis-sim` | hyper, hyper-util, clap, tokio's net and signal |
+//! | `server` | off | `Sim::serve`: HTTP, HTTPS, faults for any language under `/_sim`; the binary `kinesis-sim` | hyper, hyper-util, rcgen, tokio-rustls (ring), clap, tokio's net and signal |
 
 /// Settings, clients, direct access: the handle of a simulation.
 mod sim;
@@ -86,6 +85,12 @@ mod validation;
 
 /// Requests and answers as bytes.
 mod wire;
+
+/// Enhanced fan-out: what is pushed to a consumer, and when.
+mod subscription;
+
+/// Events as frames.
+mod event_stream;
 
 /// All streams, and the changes that are due.
 mod stream_table;
@@ -117,15 +122,20 @@ mod door;
 /// The door under the SDK.
 mod in_process;
 
+/// What fuzzing drives.
+#[doc(hidden)]
+pub mod fuzzing;
+
 /// The door on a socket.
 #[cfg(feature = "server")]
 mod server;
 
 pub use engine::{Answer, Engine, EngineSettings, Loss, Reply, Request};
 pub use in_process::SimHttpClient;
-pub use quota::Limits;
+pub use quota::{Limits, ServiceLimits, ShardRates};
 pub use rule::{EntryError, Rule, RuleGuard, Verdict};
 #[cfg(feature = "server")]
-pub use server::{ServeError, Server};
+pub use server::{ControlAccess, ServeError, ServeOptions, Server};
 pub use sim::{Sim, SimBuilder, StoredRecord};
 pub use stream_table::Scope;
+pub use wire::Encoding;

@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use kinesis_sim::{Limits, Sim};
+use kinesis_sim::{ControlAccess, Limits, ServeError, ServeOptions, Server, ServiceLimits, Sim};
 
 /// A simulated Amazon Kinesis Data Streams on this machine. Point any AWS client's endpoint URL at it; any
 /// credentials will do.
@@ -18,6 +19,14 @@ struct Arguments {
     #[arg(long, default_value_t = 4567)]
     port: u16,
 
+    /// Port to listen on for HTTPS as well; 0 lets the system choose.
+    #[arg(long, value_name = "PORT")]
+    tls_port: Option<u16>,
+
+    /// File to write the certificate to that HTTPS clients are to trust, made anew at each start.
+    #[arg(long, value_name = "FILE", requires = "tls_port")]
+    write_ca: Option<PathBuf>,
+
     /// Address to listen on. Anyone who reaches it can read and write everything.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
@@ -26,9 +35,21 @@ struct Arguments {
     #[arg(long, value_enum, default_value_t = LimitsArgument::Aws)]
     limits: LimitsArgument,
 
+    /// Shards that an account may have open in a region, while limits are enforced.
+    #[arg(long, default_value_t = ServiceLimits::default().open_shards, value_name = "N")]
+    shard_limit: usize,
+
     /// How long creating, deleting and resharding take, in milliseconds.
     #[arg(long, default_value_t = 500, value_name = "N")]
     state_delay_ms: u64,
+
+    /// Who may use the control endpoint, /_sim: faults, the trace, what is stored, a reset.
+    #[arg(long, value_enum, default_value_t = ControlArgument::Local)]
+    control: ControlArgument,
+
+    /// How many calls the trace keeps.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    trace_lines: usize,
 
     /// A stream to begin with, as name:shards. May be given several times.
     #[arg(long = "stream", value_name = "NAME:SHARDS")]
@@ -42,6 +63,16 @@ struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum LimitsArgument {
     Aws,
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ControlArgument {
+    /// Whoever connects from this machine.
+    Local,
+    /// Whoever connects.
+    Anyone,
+    /// Nobody.
     Off,
 }
 
@@ -88,12 +119,14 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         LimitsArgument::Aws => Limits::Aws,
         LimitsArgument::Off => Limits::Off,
     };
+    let mut service_limits = ServiceLimits::default();
+    service_limits.open_shards = arguments.shard_limit;
     let sim = Sim::builder()
         .seed(arguments.seed)
         .limits(limits)
+        .service_limits(service_limits)
         .state_delay(Duration::from_millis(arguments.state_delay_ms))
-        // Nobody asks a server for its trace.
-        .trace_lines(0)
+        .trace_lines(arguments.trace_lines)
         .wall_clock()
         .build();
     let mut names = std::collections::BTreeSet::new();
@@ -105,13 +138,33 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     }
     // Before the line is printed, so that a signal right after it finds its handler.
     let mut stop = stop_signal()?;
-    let addr = SocketAddr::new(arguments.host, arguments.port);
-    let server = sim.serve(addr).await.map_err(|error| error.to_string())?;
+    let server = serve(&sim, &arguments).await.map_err(|error| error.to_string())?;
     // A closed stdout is no reason to stop serving.
     let _best_effort = writeln!(io::stdout(), "kinesis-sim is listening on http://{}", server.addr());
+    if let Some(addr) = server.tls_addr() {
+        let _best_effort = writeln!(io::stdout(), "kinesis-sim is listening on https://{addr}");
+    }
     stop.received().await;
     server.stop().await;
     Ok(())
+}
+
+async fn serve(sim: &Sim, arguments: &Arguments) -> Result<Server, ServeError> {
+    let control = match arguments.control {
+        ControlArgument::Local => ControlAccess::Local,
+        ControlArgument::Anyone => ControlAccess::Anyone,
+        ControlArgument::Off => ControlAccess::Off,
+    };
+    let at = |port| SocketAddr::new(arguments.host, port);
+    let mut options = ServeOptions::new(at(arguments.port)).with_control(control);
+    if let Some(port) = arguments.tls_port {
+        options = options.with_tls(at(port));
+    }
+    let server = sim.serve_with(options).await?;
+    if let Some(path) = &arguments.write_ca {
+        server.write_ca(path)?;
+    }
+    Ok(server)
 }
 
 #[cfg(unix)]

@@ -1,12 +1,20 @@
-//! Rates of one shard: token buckets that are given the time.
+//! Rates: token buckets that are given the time.
+
+pub(crate) mod call_rates;
+
+pub(crate) mod daily;
+
+mod service_limits;
+
+pub use self::service_limits::{ServiceLimits, ShardRates};
 
 /// Whether the service's limits are enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Limits {
-    /// As the service has them: per shard 1,000 records/s and 1 MiB/s in, 5 calls/s and 2 MiB/s out.
+    /// As the service has them, or as [`ServiceLimits`] says.
     #[default]
     Aws,
-    /// None of the rates; sizes of records and requests are still checked.
+    /// No rates and no counts; sizes of records and requests are still checked.
     Off,
 }
 
@@ -55,6 +63,12 @@ impl Bucket {
             self.level = self.level.min(0);
         }
         self.take(now, amount);
+    }
+
+    /// Whether nothing is missing: a new bucket would be the same.
+    pub(crate) fn is_full(&mut self, now: u64) -> bool {
+        self.refill(now);
+        self.level >= self.per_second * 1000
     }
 
     fn refill(&mut self, now: u64) {

@@ -38,6 +38,12 @@ pub enum Verdict {
     LoseAnswer,
     /// `GetRecords` is answered `ExpiredIteratorException`; other operations pass.
     ExpireIterator,
+    /// A subscription begins, and its connection breaks this long after; other operations than `SubscribeToShard`
+    /// pass.
+    CutSubscription {
+        /// Whole milliseconds; zero: right after the first frame.
+        after: Duration,
+    },
 }
 
 /// The error code of a refused `PutRecords` entry.
@@ -62,14 +68,15 @@ pub enum EntryError {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Rule {
-    operation: Option<String>,
-    stream: Option<String>,
-    shard: Option<String>,
-    caller: Option<String>,
-    times: Option<u64>,
-    probability: f64,
-    window: Option<Range<Duration>>,
-    verdict: Verdict,
+    pub(crate) operation: Option<String>,
+    pub(crate) stream: Option<String>,
+    pub(crate) shard: Option<String>,
+    pub(crate) consumer: Option<String>,
+    pub(crate) caller: Option<String>,
+    pub(crate) times: Option<u64>,
+    pub(crate) probability: f64,
+    pub(crate) window: Option<Range<Duration>>,
+    pub(crate) verdict: Verdict,
 }
 
 impl Rule {
@@ -84,6 +91,7 @@ impl Rule {
             operation: None,
             stream: None,
             shard: None,
+            consumer: None,
             caller: None,
             times: None,
             probability: 1.0,
@@ -106,7 +114,15 @@ impl Rule {
         self
     }
 
-    /// Only calls of the client with this name ([`Sim::client_named`](crate::Sim::client_named)).
+    /// Only calls about this registered consumer, by name: subscriptions, descriptions and so on.
+    #[must_use]
+    pub fn consumer(mut self, name: impl Into<String>) -> Self {
+        self.consumer = Some(name.into());
+        self
+    }
+
+    /// Only calls of the client with this name ([`Sim::client_named`](crate::Sim::client_named)); over HTTP, of the
+    /// client with this access key id.
     #[must_use]
     pub fn caller(mut self, name: impl Into<String>) -> Self {
         self.caller = Some(name.into());
@@ -148,6 +164,7 @@ impl Rule {
         };
         is(&self.operation, Some(subject.operation))
             && is(&self.stream, subject.stream)
+            && is(&self.consumer, subject.consumer)
             && is(&self.caller, Some(subject.caller))
             && self.shard.as_ref().is_none_or(|wanted| subject.shards.contains(wanted))
             && self.window.as_ref().is_none_or(|window| window.contains(&elapsed))
@@ -160,6 +177,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) operation: &'a str,
     pub(crate) stream: Option<&'a str>,
     pub(crate) shards: Vec<String>,
+    pub(crate) consumer: Option<&'a str>,
     pub(crate) caller: &'a str,
 }
 
@@ -243,8 +261,27 @@ impl RuleBook {
         (number, shown)
     }
 
-    pub(crate) fn remove(&mut self, number: u64) {
-        self.rules.remove(&number);
+    /// Whether there was such a rule.
+    pub(crate) fn remove(&mut self, number: u64) -> bool {
+        self.rules.remove(&number).is_some()
+    }
+
+    /// As `remove`, unless the number has gone to another rule since: numbers begin anew after a reset.
+    pub(crate) fn remove_own(&mut self, number: u64, hits: &Arc<AtomicU64>) {
+        if self.rules.get(&number).is_some_and(|active| Arc::ptr_eq(&active.hits, hits)) {
+            self.rules.remove(&number);
+        }
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn clear(&mut self) {
+        self.rules.clear();
+    }
+
+    /// Number, rule and hits of each, in order.
+    #[cfg(feature = "server")]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Rule, u64)> {
+        self.rules.iter().map(|(number, active)| (*number, &active.rule, active.hits.load(Ordering::Relaxed)))
     }
 
     /// Asks every rule in order, until one decides.
@@ -330,6 +367,7 @@ mod tests {
             operation: "PutRecords",
             stream: Some("orders"),
             shards: vec!["shardId-000000000001".to_owned()],
+            consumer: None,
             caller,
         }
     }

@@ -1,34 +1,34 @@
-//! The engine on a socket: HTTP/1.1 and h2c (prior knowledge) on one port.
+//! The engine on a socket: HTTP/1.1 and h2c (prior knowledge) on one port, the same over TLS on another.
+//!
+//! ```text
+//! accept --> tls (second port) --> connection --> control   /health, /_sim/...
+//!                                      '--------> door      everything else: the service
+//! ```
+
+mod connection;
+
+mod control;
+
+mod tls;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::net::{TcpListener, TcpStream};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
-use crate::door::{Door, NoAnswer};
+use self::connection::Connections;
 use crate::sim::Sim;
-
-/// Ten MiB of payload are about 14 MiB as base64 in JSON, and keys come on top.
-const MOST_BODY_BYTES: usize = 16 * 1024 * 1024;
 
 /// How long a stop waits for answers that are under way.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// How long a connection may take to send a request's head, idle time included; longer than clients pool.
-const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Keeps the machine from being asked again and again while it has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -51,14 +51,86 @@ pub enum ServeError {
         /// What the system said.
         source: Arc<io::Error>,
     },
+    /// No certificate could be made.
+    #[error("cannot make a certificate: {text}; serve without TLS")]
+    Certificate {
+        /// What went wrong.
+        text: String,
+    },
+    /// There is no certificate to write.
+    #[error("there is no certificate to write: serve over TLS as well")]
+    NoCertificate,
+    /// The certificate cannot be written.
+    #[error("cannot write the certificate to {}: {source}; choose a file that you may write", path.display())]
+    WriteCertificate {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+}
+
+/// Who may use the control endpoint, `/_sim/`: rules, the trace, the truth, a reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ControlAccess {
+    /// Whoever connects from this machine.
+    #[default]
+    Local,
+    /// Whoever connects.
+    Anyone,
+    /// Nobody.
+    Off,
+}
+
+impl ControlAccess {
+    fn admits(self, peer: IpAddr) -> bool {
+        match self {
+            Self::Local => peer.to_canonical().is_loopback(),
+            Self::Anyone => true,
+            Self::Off => false,
+        }
+    }
+}
+
+/// Where and how to serve; see [`Sim::serve_with`].
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    addr: SocketAddr,
+    tls_addr: Option<SocketAddr>,
+    control: ControlAccess,
+}
+
+impl ServeOptions {
+    /// HTTP on this address; port 0 lets the system choose.
+    pub fn new(addr: SocketAddr) -> Self {
+        Self { addr, tls_addr: None, control: ControlAccess::default() }
+    }
+
+    /// HTTPS on this address as well. Default: none. The certificate is made anew for each server, for `localhost`,
+    /// `127.0.0.1`, `::1` and the address itself.
+    #[must_use]
+    pub fn with_tls(mut self, addr: SocketAddr) -> Self {
+        self.tls_addr = Some(addr);
+        self
+    }
+
+    /// Who may use the control endpoint. Default: [`ControlAccess::Local`].
+    #[must_use]
+    pub fn with_control(mut self, control: ControlAccess) -> Self {
+        self.control = control;
+        self
+    }
 }
 
 /// A running server; dropping it ends it at once, [`stop`](Self::stop) lets answers finish.
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
-    stop: Arc<Notify>,
-    /// The one task that accepts; it owns the tasks of all connections.
+    tls: Option<(SocketAddr, String)>,
+    /// One for each task below.
+    stops: Vec<Arc<Notify>>,
+    /// One task for each port; it owns the tasks of its connections.
     tasks: JoinSet<()>,
 }
 
@@ -70,44 +142,99 @@ impl Sim {
     /// # Errors
     /// [`ServeError`] if the address cannot be listened on.
     pub async fn serve(&self, addr: SocketAddr) -> Result<Server, ServeError> {
-        let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::AddrInUse => ServeError::PortTaken { addr },
-            _ => ServeError::Listen { addr, source: Arc::new(error) },
-        };
-        let listener = TcpListener::bind(addr).await.map_err(failed)?;
-        let addr = listener.local_addr().map_err(failed)?;
-        let stop = Arc::new(Notify::new());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::clone(&self.door), Arc::clone(&stop)));
-        Ok(Server { addr, stop, tasks })
+        self.serve_with(ServeOptions::new(addr)).await
+    }
+
+    /// As [`serve`](Self::serve), with a choice of TLS and of who may use the control endpoint.
+    ///
+    /// # Errors
+    /// [`ServeError`] if an address cannot be listened on, or no certificate can be made.
+    pub async fn serve_with(&self, options: ServeOptions) -> Result<Server, ServeError> {
+        let ServeOptions { addr, tls_addr, control } = options;
+        let (listener, addr) = listen(addr).await?;
+        let mut server = Server { addr, tls: None, stops: Vec::new(), tasks: JoinSet::new() };
+        let connections = Arc::new(Connections::new(self.clone(), control));
+        if let Some(tls_addr) = tls_addr {
+            let (listener, tls_addr) = listen(tls_addr).await?;
+            let (config, ca_pem) =
+                tls::make(tls_addr.ip()).map_err(|text| ServeError::Certificate { text })?;
+            server.tls = Some((tls_addr, ca_pem));
+            server.accept(listener, Some(TlsAcceptor::from(Arc::new(config))), Arc::clone(&connections));
+        }
+        server.accept(listener, None, connections);
+        Ok(server)
     }
 }
 
 impl Server {
-    /// Where it listens.
+    /// Where it listens for HTTP.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Takes no more connections, lets requests that are under way be answered for up to 5 seconds, and ends.
+    /// Where it listens for HTTPS, if it does.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls.as_ref().map(|(addr, _)| *addr)
+    }
+
+    /// The certificate of the authority that clients are to trust, as PEM; none without TLS.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.tls.as_ref().map(|(_, ca_pem)| ca_pem.as_str())
+    }
+
+    /// Writes that certificate to a file, over what is there.
+    ///
+    /// # Errors
+    /// [`ServeError`] without TLS, or if the file cannot be written.
+    pub fn write_ca(&self, path: impl AsRef<Path>) -> Result<(), ServeError> {
+        let path = path.as_ref();
+        let ca_pem = self.ca_pem().ok_or(ServeError::NoCertificate)?;
+        std::fs::write(path, ca_pem)
+            .map_err(|error| ServeError::WriteCertificate { path: path.to_owned(), source: Arc::new(error) })
+    }
+
+    /// Takes no more connections, ends subscriptions, lets requests that are under way be answered for up to
+    /// 5 seconds, and ends.
     pub async fn stop(mut self) {
-        self.stop.notify_one();
+        self.stops.iter().for_each(|stop| stop.notify_one());
         while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn accept(&mut self, listener: TcpListener, tls: Option<TlsAcceptor>, connections: Arc<Connections>) {
+        let stop = Arc::new(Notify::new());
+        self.stops.push(Arc::clone(&stop));
+        self.tasks.spawn(accept(listener, tls, connections, stop));
     }
 }
 
-async fn accept(listener: TcpListener, door: Arc<Door>, stop: Arc<Notify>) {
+async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => ServeError::PortTaken { addr },
+        _ => ServeError::Listen { addr, source: Arc::new(error) },
+    };
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, addr))
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    connections: Arc<Connections>,
+    stop: Arc<Notify>,
+) {
     let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
+    let mut tasks = JoinSet::new();
     loop {
         // The order: a stop comes once; finished connections are few beside new ones, which starve nothing.
         tokio::select! {
             biased;
             () = stop.notified() => break,
-            Some(_) = connections.join_next() => {}
+            Some(_) = tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve_connection(stream, Arc::clone(&door), graceful.watcher()));
+                Ok((stream, peer)) => {
+                    let (connections, tls, watcher) = (Arc::clone(&connections), tls.clone(), graceful.watcher());
+                    tasks.spawn(connections.serve(stream, peer.ip(), tls, watcher));
                 }
                 // Out of descriptors, or the peer has gone already: neither ends the server.
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -115,44 +242,11 @@ async fn accept(listener: TcpListener, door: Arc<Door>, stop: Arc<Notify>) {
         }
     }
     drop(listener);
+    connections.end_subscriptions();
     let mut finished = pin!(async {
         graceful.shutdown().await;
-        while connections.join_next().await.is_some() {}
+        while tasks.join_next().await.is_some() {}
     });
     // Whoever has no answer by then is cut off: the set of connections ends with this task.
     let _in_time = tokio::time::timeout(GRACE, &mut finished).await;
-}
-
-async fn serve_connection(stream: TcpStream, door: Arc<Door>, watcher: Watcher) {
-    // Without it answers wait for the peer's delayed acknowledgement, some 40 ms.
-    let _best_effort = stream.set_nodelay(true);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1000);
-    let service = service_fn(move |request| answer(request, Arc::clone(&door)));
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    // A broken connection is the peer's business; nothing of ours depends on it.
-    let _outcome = watcher.watch(connection).await;
-}
-
-async fn answer(request: Request<Incoming>, door: Arc<Door>) -> Result<Response<Full<Bytes>>, io::Error> {
-    let (parts, body) = request.into_parts();
-    let body = match Limited::new(body, MOST_BODY_BYTES).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Ok(too_large()),
-        Err(error) => return Err(io::Error::other(error)),
-    };
-    match door.exchange(&parts, body, Arc::from("http")).await {
-        Ok(response) => Ok(response.map(Full::new)),
-        // An error ends the connection (or the h2 stream) without an answer, which is what the fault asks for.
-        Err(NoAnswer::ConnectionBroken) => Err(io::ErrorKind::ConnectionReset.into()),
-        Err(NoAnswer::TimedOut) => Err(io::ErrorKind::TimedOut.into()),
-    }
-}
-
-fn too_large() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
-    response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
-    response
 }

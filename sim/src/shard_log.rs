@@ -3,13 +3,10 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use kinesis_shard::limits::{
-    SHARD_READ_BYTES_PER_SECOND, SHARD_READ_CALLS_PER_SECOND, SHARD_WRITE_BYTES_PER_SECOND,
-    SHARD_WRITE_RECORDS_PER_SECOND,
-};
 use kinesis_shard::{HashKey, HashKeyRange, SequenceNumber, SequenceNumberLayout, Shard, ShardId};
 
-use crate::quota::Bucket;
+use crate::quota::{Bucket, ShardRates};
+use crate::subscription::readers::Readers;
 
 /// One stored record. Besides its payload and partition key it costs about 120 bytes: this struct and the
 /// allocator's share of two allocations. The sequence number is not stored: index, time and shard give it.
@@ -60,22 +57,25 @@ pub(crate) struct ShardLog {
     pub(crate) place: Place,
     pub(crate) closed_at: Option<u64>,
     pub(crate) quotas: Quotas,
+    /// Woken by each record, and by the end.
+    pub(crate) readers: Readers,
     records: VecDeque<LogRecord>,
 }
 
 impl ShardLog {
-    pub(crate) fn new(place: Place) -> Self {
+    pub(crate) fn new(place: Place, rates: ShardRates) -> Self {
         Self {
             id: ShardId::from_index(u64::from(place.index)),
             place,
             closed_at: None,
             quotas: Quotas {
-                write_records: Bucket::new(SHARD_WRITE_RECORDS_PER_SECOND),
-                write_bytes: Bucket::new(SHARD_WRITE_BYTES_PER_SECOND),
-                read_calls: Bucket::new(SHARD_READ_CALLS_PER_SECOND),
-                read_bytes: Bucket::new(SHARD_READ_BYTES_PER_SECOND),
-                iterator_calls: Bucket::new(SHARD_READ_CALLS_PER_SECOND),
+                write_records: Bucket::new(rates.write_records),
+                write_bytes: Bucket::new(rates.write_bytes),
+                read_calls: Bucket::new(rates.read_calls),
+                read_bytes: Bucket::new(rates.read_bytes),
+                iterator_calls: Bucket::new(rates.read_calls),
             },
+            readers: Readers::default(),
             records: VecDeque::new(),
         }
     }
@@ -87,6 +87,7 @@ impl ShardLog {
     /// Takes no records any more; what it holds stays readable until retention passes.
     pub(crate) fn close(&mut self, now: u64) {
         self.closed_at = Some(now);
+        self.readers.wake();
     }
 
     /// The second that the ending sequence number carries: never before the shard's own creation, which lies a
@@ -105,6 +106,11 @@ impl ShardLog {
 
     pub(crate) fn sequence_number(&self, record: &LogRecord) -> SequenceNumber {
         self.number(record.index, (record.arrived_at / 1000).max(self.place.created_seconds))
+    }
+
+    /// The number that a record of this index would have at this time; no record need have it.
+    pub(crate) fn number_at(&self, index: u64, seconds: u64) -> SequenceNumber {
+        self.number(index, seconds.max(self.place.created_seconds))
     }
 
     fn number(&self, index: u64, arrived_seconds: u64) -> SequenceNumber {
@@ -135,6 +141,7 @@ impl ShardLog {
         }
         let number = self.sequence_number(&record);
         self.records.push_back(record);
+        self.readers.wake();
         number
     }
 
@@ -162,14 +169,15 @@ mod tests {
     use super::*;
 
     fn log() -> ShardLog {
-        ShardLog::new(Place {
+        let place = Place {
             index: 3,
             parent: None,
             adjacent_parent: None,
             range: HashKeyRange::FULL,
             created_seconds: 100,
             opened_at: 100_000,
-        })
+        };
+        ShardLog::new(place, ShardRates::default())
     }
 
     fn record(index: u64, arrived_at: u64) -> LogRecord {

@@ -11,7 +11,7 @@ use crate::door::{Door, EPOCH, SimClock};
 use crate::engine::{Engine, EngineSettings};
 use crate::error::ServiceError;
 use crate::in_process::{self, SimHttpClient};
-use crate::quota::Limits;
+use crate::quota::{Limits, ServiceLimits};
 use crate::rule::{Rule, RuleGuard};
 use crate::stream::listing::Filter;
 use crate::stream::{Change, Status, Stream};
@@ -79,6 +79,12 @@ impl SimBuilder {
     /// Whether the service's rates are enforced. Default: [`Limits::Aws`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
+        self
+    }
+
+    /// What [`Limits::Aws`] means, to bring single limits within reach of a test. Default: the service's.
+    pub fn service_limits(mut self, limits: ServiceLimits) -> Self {
+        self.settings.service_limits = limits;
         self
     }
 
@@ -161,12 +167,19 @@ impl Sim {
     pub fn rule(&self, rule: Rule) -> RuleGuard {
         let (number, hits) = self.door.with(|engine, _| engine.add_rule(rule));
         let door = Arc::downgrade(&self.door);
+        let own = Arc::clone(&hits);
         let remove = Box::new(move || {
             if let Some(door) = door.upgrade() {
-                door.with(|engine, _| engine.remove_rule(number));
+                door.with(|engine, _| engine.rules.remove_own(number, &own));
             }
         });
         RuleGuard { hits, remove: Some(remove) }
+    }
+
+    /// Forgets all streams, rules and the trace, as if the simulation had just been built: its seed is drawn from
+    /// anew, and windows of rules count from now. Subscriptions end, and delayed calls break.
+    pub fn reset(&self) {
+        self.door.with(Engine::reset);
     }
 
     /// One line per call: milliseconds since the first use, caller, operation, stream, outcome. The same seed
@@ -185,8 +198,8 @@ impl Sim {
             if engine.streams.get(&address).is_ok() {
                 return Err(ServiceError::stream_exists(address.named()));
             }
-            let generation = engine.draw();
-            engine.streams.insert(Stream::new(name, address.scope.clone(), now, generation));
+            let stream = engine.new_stream(now, &address);
+            engine.streams.insert(stream);
             change_now(engine, now, name, |_| Ok(Change::Create { shard_count }))
         });
         expect_done("create_stream", outcome);
@@ -240,6 +253,11 @@ impl Sim {
             let Ok(stream) = engine.streams.get(&address(stream)) else { return Vec::new() };
             stream.listed(now, Filter::FromTrimHorizon).map(crate::shard_log::ShardLog::describe).collect()
         })
+    }
+
+    /// How many subscriptions (`SubscribeToShard`) have an open connection: zero again when their readers have gone.
+    pub fn subscription_count(&self) -> usize {
+        self.door.with(|engine, _| engine.subscription_count())
     }
 
     /// Every record that the stream still holds, in order per shard; empty for an unknown stream.

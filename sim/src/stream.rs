@@ -1,7 +1,7 @@
 //! One stream: its shards and how they change, its state, its retention.
 //!
 //! ```text
-//!            create            split, merge
+//!            create            split, merge, scale, settings
 //!   CREATING ------> ACTIVE <--------------> UPDATING
 //!       \               \                       /
 //!        '---------------'--> DELETING <-------'  --> gone
@@ -9,9 +9,17 @@
 //!
 //! A change is announced at once and takes effect when it is due; until then the shard map is the old one.
 
+pub(crate) mod consumers;
+
+pub(crate) mod features;
+
+pub(crate) mod given_number;
+
 pub(crate) mod listing;
 
 pub(crate) mod reshard;
+
+mod scaling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,8 +28,10 @@ use bytes::Bytes;
 use kinesis_shard::limits::{DEFAULT_MAX_RECORD_BYTES, RETENTION_DEFAULT};
 use kinesis_shard::{HashKey, SequenceNumber};
 
+use self::consumers::Consumers;
+use self::features::{Days, Distribution, Encryption, WarmThroughput};
 use crate::error::Named;
-use crate::quota::Limits;
+use crate::quota::{Limits, ShardRates};
 use crate::shard_log::{LogRecord, ShardLog};
 use crate::stream_table::Scope;
 
@@ -63,11 +73,36 @@ impl Mode {
 }
 
 /// What takes effect when it is due.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Change {
-    Create { shard_count: u32 },
-    Split { shard: usize, new_starting: HashKey },
-    Merge { first: usize, second: usize },
+    Create {
+        shard_count: u32,
+    },
+    Split {
+        shard: usize,
+        new_starting: HashKey,
+    },
+    Merge {
+        first: usize,
+        second: usize,
+    },
+    Scale {
+        target: u32,
+    },
+    Mode {
+        mode: Mode,
+        warm_mib: Option<u64>,
+    },
+    WarmThroughput {
+        mib: u64,
+    },
+    MaxRecordBytes {
+        bytes: usize,
+    },
+    /// With this key; none ends it.
+    Encrypt {
+        key: Option<String>,
+    },
     Delete,
 }
 
@@ -99,11 +134,26 @@ pub(crate) struct Stream {
     pub(crate) retention_hours: u64,
     pub(crate) max_record_bytes: usize,
     pub(crate) tags: BTreeMap<String, String>,
+    /// Those that are on, in the order of [`features::METRICS`].
+    pub(crate) metrics: Vec<&'static str>,
+    pub(crate) encryption: Encryption,
+    pub(crate) distribution: Distribution,
+    pub(crate) warm: Option<WarmThroughput>,
+    /// Of the stream and of its consumers, by ARN.
+    pub(crate) policies: BTreeMap<String, String>,
+    pub(crate) days: Days,
+    pub(crate) consumers: Consumers,
+    /// Of the shards that are opened from now on.
+    pub(crate) rates: ShardRates,
     /// By shard index; indexes are never reused, so expired shards keep their (empty) place.
     pub(crate) shards: Vec<ShardLog>,
     /// Places of the open shards, ascending by range.
     open: Vec<usize>,
+    /// Where their ranges start: what every record is compared with.
+    open_starts: Vec<HashKey>,
     counters: Vec<u64>,
+    /// How many records the service has distributed itself.
+    turns: usize,
 }
 
 impl Stream {
@@ -119,9 +169,19 @@ impl Stream {
             retention_hours: RETENTION_DEFAULT.as_secs() / 3600,
             max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
             tags: BTreeMap::new(),
+            metrics: Vec::new(),
+            encryption: Encryption::default(),
+            distribution: Distribution::default(),
+            warm: None,
+            policies: BTreeMap::new(),
+            days: Days::default(),
+            consumers: Consumers::default(),
+            rates: ShardRates::default(),
             shards: Vec::new(),
             open: Vec::new(),
+            open_starts: Vec::new(),
             counters: Vec::new(),
+            turns: 0,
         }
     }
 
@@ -157,10 +217,14 @@ impl Stream {
 
     /// The place of the open shard that takes this key; `None` only while the stream has no shards.
     pub(crate) fn open_shard_of(&self, key: HashKey) -> Option<usize> {
-        let after = self.open.partition_point(|place| {
-            self.shards.get(*place).is_some_and(|shard| shard.place.range.start() <= key)
-        });
+        let after = self.open_starts.partition_point(|start| *start <= key);
         self.open.get(after.checked_sub(1)?).copied()
+    }
+
+    /// The place of the open shard whose turn it is, for records that the service distributes itself.
+    pub(crate) fn shard_in_turn(&mut self) -> Option<usize> {
+        self.turns = self.turns.wrapping_add(1);
+        self.open.get(self.turns % self.open.len().max(1)).copied()
     }
 
     /// Whether the shard's rates allow this record now; if so they are charged.
@@ -216,16 +280,43 @@ impl Stream {
             Change::Create { shard_count } => self.open_initial(shard_count),
             Change::Split { shard, new_starting } => self.split(now, shard, new_starting),
             Change::Merge { first, second } => self.merge(now, first, second),
+            Change::Scale { target } => self.scale(now, target),
+            Change::Mode { mode, warm_mib } => self.switch_mode(now, mode, warm_mib),
+            Change::WarmThroughput { mib } => self.warm_up(now, mib),
+            Change::MaxRecordBytes { bytes } => self.max_record_bytes = bytes,
+            Change::Encrypt { key } => self.encryption.switch(now, key),
             Change::Delete => return,
         }
+        self.sort_open();
         self.status = Status::Active;
     }
 
-    /// Adds a shard at the next index and opens it.
+    fn switch_mode(&mut self, now: u64, mode: Mode, warm_mib: Option<u64>) {
+        self.mode = mode;
+        match (mode, warm_mib) {
+            (Mode::OnDemand, Some(mib)) => self.warm_up(now, mib),
+            (Mode::OnDemand, None) => {}
+            (Mode::Provisioned, _) => {
+                self.warm = None;
+                self.distribution = Distribution::UserPartitionKey;
+            }
+        }
+    }
+
+    /// A shard takes 1 MiB a second, so at least that many are opened. None are closed: how the service scales
+    /// on-demand streams down is not published.
+    fn warm_up(&mut self, now: u64, mib: u64) {
+        self.warm = Some(WarmThroughput { target: mib, current: mib });
+        let target = u32::try_from(mib).unwrap_or(u32::MAX);
+        if target as usize > self.open_count() {
+            self.scale(now, target);
+        }
+    }
+
+    /// Adds a shard at the next index; whoever adds the last one sorts the open ones.
     fn open_shard(&mut self, shard: ShardLog) {
         self.shards.push(shard);
         self.counters.resize(self.shards.len().div_ceil(SHARDS_PER_COUNTER), 1);
-        self.sort_open();
     }
 
     fn sort_open(&mut self) {
@@ -235,7 +326,7 @@ impl Stream {
             .map(|(place, shard)| (shard.place.range.start(), place))
             .collect();
         open.sort_unstable();
-        self.open = open.into_iter().map(|(_, place)| place).collect();
+        (self.open_starts, self.open) = open.into_iter().unzip();
     }
 }
 

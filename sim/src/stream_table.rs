@@ -81,6 +81,12 @@ impl StreamTable {
         self.scopes.get(scope).into_iter().flat_map(BTreeMap::values)
     }
 
+    /// All streams of all accounts and regions.
+    #[cfg(feature = "server")]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.scopes.values().flat_map(BTreeMap::values)
+    }
+
     pub(crate) fn insert(&mut self, stream: Stream) {
         self.scopes.entry(stream.scope.clone()).or_default().insert(stream.name.clone(), stream);
     }
@@ -95,10 +101,12 @@ impl StreamTable {
         let stream = self.get_mut(address)?;
         stream.status = match change {
             Change::Create { .. } => Status::Creating,
-            Change::Split { .. } | Change::Merge { .. } => Status::Updating,
             Change::Delete => Status::Deleting,
+            _ => Status::Updating,
         };
         stream.pending = Some(Pending { due, change });
+        // Whoever waits for news of a shard must look again when the change is due.
+        stream.shards.iter_mut().for_each(|shard| shard.readers.wake());
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         Ok(())
     }

@@ -1,13 +1,50 @@
 //! Requests and answers as bytes: one tree for what comes in, one writer for what goes out. Operations know
-//! neither JSON nor any other encoding.
+//! neither JSON nor CBOR.
 
 pub(crate) mod json;
+
+pub(crate) mod cbor;
 
 pub(crate) mod writer;
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
+
+/// How deep lists and maps may lie within each other. Requests of the service need four levels.
+const MOST_DEPTH: usize = 127;
+
+/// How many values a request may hold: a tree takes up to forty times the bytes that it was read from. The
+/// largest requests of the service hold about 2,000.
+const MOST_VALUES: usize = 200_000;
+
+/// How the bodies of a request and its answer are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Encoding {
+    /// AWS JSON 1.1: what nearly all clients speak.
+    #[default]
+    Json,
+    /// AWS CBOR 1.1: what the Java SDKs speak.
+    Cbor,
+}
+
+impl Encoding {
+    /// The content type of requests and answers.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/x-amz-json-1.1",
+            Self::Cbor => "application/x-amz-cbor-1.1",
+        }
+    }
+}
+
+/// Decodes a request body; `None` if it is not one well-formed object.
+pub(crate) fn read(encoding: Encoding, body: &Bytes) -> Option<Value<'_>> {
+    match encoding {
+        Encoding::Json => json::read(body),
+        Encoding::Cbor => cbor::read(body),
+    }
+}
 
 /// A decoded request, or a part of it. Text is borrowed from the body wherever it held no escapes.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +54,8 @@ pub(crate) enum Value<'a> {
     /// Beyond 64 bits: clamped, which is what the service's own range checks do.
     Integer(i64),
     Decimal(f64),
+    /// A time as CBOR has it: milliseconds since the epoch.
+    Millis(i64),
     Text(Cow<'a, str>),
     Blob(Bytes),
     List(Vec<Value<'a>>),
@@ -57,6 +96,11 @@ impl Value<'_> {
         }
     }
 
+    /// Absent is false.
+    pub(crate) fn boolean(&self, name: &str) -> bool {
+        matches!(self.get(name), Some(Self::Boolean(true)))
+    }
+
     /// A count that the constraints have found to lie in its range.
     pub(crate) fn count(&self, name: &str) -> Option<usize> {
         self.integer(name).and_then(|value| usize::try_from(value).ok())
@@ -65,6 +109,7 @@ impl Value<'_> {
     /// A timestamp in whole milliseconds since the epoch.
     pub(crate) fn timestamp(&self, name: &str) -> Option<u64> {
         match self.get(name)? {
+            Self::Millis(millis) => Some(u64::try_from(*millis).unwrap_or(0)),
             Self::Integer(seconds) => u64::try_from(seconds.saturating_mul(1000)).ok(),
             #[expect(
                 clippy::cast_possible_truncation,

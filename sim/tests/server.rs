@@ -32,7 +32,7 @@ struct Answer {
 fn head(operation: &str, length: usize) -> String {
     format!(
         "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-amz-json-1.1\r\n\
-         X-Amz-Target: Kinesis_20131202.{operation}\r\nAuthorization: {AUTH}\r\nContent-Length: {length}\r\n\r\n"
+         X-Amz-Target: Kinesis_20131202.{operation}\r\nX-Amz-Date: 20260101T000000Z\r\nAuthorization: {AUTH}\r\nContent-Length: {length}\r\n\r\n"
     )
 }
 

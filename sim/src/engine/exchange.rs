@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::quota::Limits;
+use crate::quota::{Limits, ServiceLimits};
 use crate::stream_table::Scope;
+use crate::wire::Encoding;
 
 /// How an [`Engine`](crate::Engine) behaves.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct EngineSettings {
     pub seed: u64,
     /// Whether the service's rates are enforced. Default: [`Limits::Aws`].
     pub limits: Limits,
+    /// What [`Limits::Aws`] means. Default: the service's.
+    pub service_limits: ServiceLimits,
     /// How long creating, deleting and resharding take. Default: 500 ms; zero is allowed.
     pub state_delay: Duration,
     /// The time of the first call, milliseconds since the epoch; windows of rules and the trace count from it.
@@ -29,6 +32,7 @@ impl Default for EngineSettings {
         Self {
             seed: 0,
             limits: Limits::Aws,
+            service_limits: ServiceLimits::default(),
             state_delay: Duration::from_millis(500),
             started_at: 0,
             trace_lines: 1_000_000,
@@ -45,7 +49,9 @@ pub struct Request {
     pub scope: Scope,
     /// The operation's name, as in `X-Amz-Target` after the dot.
     pub operation: String,
-    /// One JSON object.
+    /// How the body is written, and how the answer is to be.
+    pub encoding: Encoding,
+    /// One object.
     pub body: Bytes,
 }
 
@@ -73,6 +79,13 @@ pub enum Answer {
         due: u64,
         /// Names it to [`Engine::collect`](crate::Engine::collect) and [`Engine::abandon`](crate::Engine::abandon).
         ticket: u64,
+    },
+    /// Answered with a stream of events.
+    Stream {
+        /// Status and ids; the body is the stream's.
+        reply: Reply,
+        /// Names the subscription whose events are to be sent.
+        subscription: u64,
     },
     /// The caller gets no answer.
     Lost(Loss),

@@ -1,6 +1,8 @@
 use kinesis_shard::{HashKeyRange, Shard};
 
+use crate::engine::Commitment;
 use crate::shard_log::ShardLog;
+use crate::stream::features::WarmThroughput;
 use crate::stream::{Mode, Stream};
 use crate::wire::writer::Writer;
 
@@ -61,15 +63,65 @@ pub(crate) fn write_stream_members(stream: &Stream, out: &mut Writer) {
 pub(crate) fn write_details(stream: &Stream, out: &mut Writer) {
     write_stream_members(stream, out);
     out.integer_member("RetentionPeriodHours", stream.retention_hours);
-    out.plain_member("EncryptionType", "NONE");
+    match stream.encryption.key() {
+        None => out.plain_member("EncryptionType", "NONE"),
+        Some(key) => {
+            out.plain_member("EncryptionType", "KMS");
+            out.text_member("KeyId", key);
+        }
+    }
     out.key("EnhancedMonitoring");
     out.begin_list();
     out.begin_map();
-    out.key("ShardLevelMetrics");
-    out.begin_list();
-    out.end_list();
+    write_texts("ShardLevelMetrics", &stream.metrics, out);
     out.end_map();
     out.end_list();
+}
+
+/// A list of texts of ours.
+pub(crate) fn write_texts(name: &str, texts: &[&str], out: &mut Writer) {
+    out.key(name);
+    out.begin_list();
+    for text in texts {
+        out.plain(text);
+    }
+    out.end_list();
+}
+
+/// The member that only answers about encrypted records have.
+pub(crate) fn write_record_encryption(is_encrypted: bool, out: &mut Writer) {
+    if is_encrypted {
+        out.plain_member("EncryptionType", "KMS");
+    }
+}
+
+pub(crate) fn write_warm_throughput(warm: WarmThroughput, out: &mut Writer) {
+    out.key("WarmThroughput");
+    out.begin_map();
+    out.integer_member("TargetMiBps", warm.target);
+    out.integer_member("CurrentMiBps", warm.current);
+    out.end_map();
+}
+
+/// The whole answer of both operations on account settings.
+pub(crate) fn write_account_settings(commitment: Commitment, now: u64, out: &mut Writer) {
+    out.begin_map();
+    out.key("MinimumThroughputBillingCommitment");
+    out.begin_map();
+    out.plain_member("Status", commitment.status(now));
+    let times = [
+        ("StartedAt", commitment.started_at()),
+        ("EndedAt", commitment.ended_at().filter(|end| *end <= now)),
+        ("EarliestAllowedEndAt", commitment.earliest_end().filter(|_| commitment.is_in_force(now))),
+    ];
+    for (name, time) in times {
+        if let Some(time) = time {
+            out.key(name);
+            out.timestamp(time);
+        }
+    }
+    out.end_map();
+    out.end_map();
 }
 
 fn write_mode(mode: Mode, out: &mut Writer) {

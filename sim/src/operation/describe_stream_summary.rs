@@ -26,8 +26,15 @@ fn run(
     out.begin_map();
     answer::write_details(stream, out);
     out.integer_member("OpenShardCount", stream.open_count() as u64);
-    out.integer_member("ConsumerCount", 0);
+    out.integer_member("ConsumerCount", stream.consumers.of(call.now).count() as u64);
     out.integer_member("MaxRecordSizeInKiB", (stream.max_record_bytes / 1024) as u64);
+    if let Some(warm) = stream.warm {
+        answer::write_warm_throughput(warm, out);
+    }
+    out.plain_member("RecordDistributionStrategy", stream.distribution.name());
+    // Channels and queues are not served.
+    out.integer_member("ChannelCount", 0);
+    out.integer_member("QueueCount", 0);
     out.end_map();
     out.end_map();
     Ok(())

@@ -11,6 +11,7 @@ use crate::iterator::ShardIterator;
 use crate::quota::Limits;
 use crate::rule::Verdict;
 use crate::shard_log::{LogRecord, ShardLog};
+use crate::stream::Stream;
 use crate::stream_table::Address;
 use crate::validation::Constraint::{Longest, Shortest};
 use crate::validation::{Kind, Member};
@@ -23,7 +24,7 @@ pub(crate) const OPERATION: Operation = Operation {
         Member::new("ShardIterator", Kind::Text).required().with(&[Shortest(1), Longest(512)]),
         request::limit("Limit"),
         request::STREAM_ARN,
-        Member::new("DryRun", Kind::Boolean),
+        request::DRY_RUN,
     ],
     plane: Plane::Read,
     run,
@@ -61,13 +62,17 @@ fn run(
         }
     }
 
+    if input.boolean("DryRun") {
+        return Err(ServiceError::dry_run());
+    }
     out.begin_map();
     let most = input.count("Limit").unwrap_or(MAX_RECORDS_PER_GET_RECORDS);
-    let read = write_records(shard, iterator.position, most, out);
+    let read = write_records(stream, place, iterator.position, most, out);
     out.integer_member(
         "MillisBehindLatest",
         read.behind_since.map_or(0, |since| (call.now - since.min(call.now)).max(1)),
     );
+    let shard = stream.shards.get_mut(place).ok_or_else(gone)?;
     if limits == Limits::Aws {
         shard.quotas.read_calls.take(call.now, 1);
         shard.quotas.read_bytes.charge(call.now, read.bytes as u64);
@@ -99,18 +104,23 @@ struct Read {
 }
 
 /// Writes records until the limit or the size is reached; a single record may be larger than the size.
-fn write_records(shard: &ShardLog, position: u64, most: usize, out: &mut Writer) -> Read {
+fn write_records(stream: &Stream, place: usize, position: u64, most: usize, out: &mut Writer) -> Read {
     let mut read = Read { count: 0, bytes: 0, next: position, behind_since: None };
     let mut last_arrival = None;
     out.key("Records");
     out.begin_list();
-    for record in shard.records_from(position) {
+    for (shard, record) in stream
+        .shards
+        .get(place)
+        .into_iter()
+        .flat_map(|shard| shard.records_from(position).map(move |record| (shard, record)))
+    {
         let too_large = read.count > 0 && read.bytes + record.len() > MAX_GET_RECORDS_BYTES;
         if read.count >= most || too_large {
             read.behind_since = last_arrival.or(Some(record.arrived_at));
             break;
         }
-        write_record(shard, record, out);
+        write_record(stream, shard, record, out);
         read.count += 1;
         read.bytes += record.len();
         read.next = record.index + 1;
@@ -120,13 +130,18 @@ fn write_records(shard: &ShardLog, position: u64, most: usize, out: &mut Writer)
     read
 }
 
-fn write_record(shard: &ShardLog, record: &LogRecord, out: &mut Writer) {
+/// One record, as readers get it.
+pub(crate) fn write_record(stream: &Stream, shard: &ShardLog, record: &LogRecord, out: &mut Writer) {
     out.begin_map();
     out.plain_member("SequenceNumber", shard.sequence_number(record));
     out.key("ApproximateArrivalTimestamp");
     out.timestamp(record.arrived_at);
     out.key("Data");
     out.blob(&record.data);
-    out.text_member("PartitionKey", &record.partition_key);
+    // Only streams whose records the service distributes itself take records without a key.
+    if !record.partition_key.is_empty() {
+        out.text_member("PartitionKey", &record.partition_key);
+    }
+    answer::write_record_encryption(stream.encryption.was_on(record.arrived_at), out);
     out.end_map();
 }

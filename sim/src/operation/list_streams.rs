@@ -1,5 +1,7 @@
 //! `ListStreams`: names in alphabetical order, by page.
 
+use kinesis_shard::limits::NEXT_TOKEN_LIFETIME;
+
 use super::{Call, Operation, Plane, answer, request};
 use crate::engine::Engine;
 use crate::error::ServiceError;
@@ -29,12 +31,7 @@ fn run(
     input: &Value<'_>,
     out: &mut Writer,
 ) -> Result<(), ServiceError> {
-    let after = match input.text("NextToken") {
-        None => input.text("ExclusiveStartStreamName").unwrap_or_default().to_owned(),
-        Some(token) => TokenReader::open(TOKEN, token)
-            .and_then(|mut token| token.text())
-            .ok_or_else(|| ServiceError::invalid_argument("Invalid NextToken."))?,
-    };
+    let after = after(call, input)?;
     let page = input.count("Limit").unwrap_or(PAGE).min(PAGE);
     let mut rest = engine.streams.of(call.scope).filter(|stream| stream.name > after);
     let streams: Vec<_> = rest.by_ref().take(page).collect();
@@ -56,8 +53,24 @@ fn run(
     out.end_list();
     out.boolean_member("HasMoreStreams", has_more);
     if let Some(last) = streams.last().filter(|_| has_more) {
-        out.plain_member("NextToken", TokenWriter::new(TOKEN).text(&last.name).seal());
+        out.plain_member("NextToken", TokenWriter::new(TOKEN).number(call.now).text(&last.name).seal());
     }
     out.end_map();
     Ok(())
+}
+
+/// The name after which the page begins.
+fn after(call: &Call<'_>, input: &Value<'_>) -> Result<String, ServiceError> {
+    let Some(token) = input.text("NextToken") else {
+        return Ok(input.text("ExclusiveStartStreamName").unwrap_or_default().to_owned());
+    };
+    let fields = || {
+        let mut token = TokenReader::open(TOKEN, token)?;
+        Some((token.number()?, token.text()?))
+    };
+    let (issued_at, name) = fields().ok_or_else(|| ServiceError::invalid_argument("Invalid NextToken."))?;
+    if u128::from(call.now.saturating_sub(issued_at)) > NEXT_TOKEN_LIFETIME.as_millis() {
+        return Err(request::expired_token());
+    }
+    Ok(name)
 }

@@ -3,6 +3,7 @@
 use super::{Call, Operation, Plane, request};
 use crate::engine::Engine;
 use crate::error::ServiceError;
+use crate::stream::reshard::parse_shard_id;
 use crate::stream::{Change, Mode};
 use crate::validation::Member;
 use crate::wire::Value;
@@ -27,9 +28,15 @@ fn run(
     _: &mut Writer,
 ) -> Result<(), ServiceError> {
     let address = request::address(call, input)?;
+    let [one, other] =
+        ["ShardToMerge", "AdjacentShardToMerge"].map(|name| input.text(name).unwrap_or_default());
+    for name in [one, other] {
+        // An id that cannot be one is told before the stream is looked for.
+        parse_shard_id(name).ok_or_else(|| ServiceError::shard_not_found(address.named(), name))?;
+    }
     let stream = engine.streams.get(&address)?;
-    let first = stream.find_open(input.text("ShardToMerge").unwrap_or_default())?;
-    let second = stream.find_open(input.text("AdjacentShardToMerge").unwrap_or_default())?;
+    let first = stream.find_open(one)?;
+    let second = stream.find_open(other)?;
     stream.check_merge(first, second)?;
     if stream.mode == Mode::OnDemand {
         return Err(ServiceError::on_demand_mode(address.named()));

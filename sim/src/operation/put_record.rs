@@ -1,30 +1,39 @@
 //! `PutRecord`: one record into the open shard of its key.
 
-use kinesis_shard::{HashKey, SequenceNumber};
+use kinesis_shard::HashKey;
 
-use super::{Call, Operation, Plane, request};
+use super::{Call, Operation, Plane, answer, request};
 use crate::engine::Engine;
 use crate::error::{Named, ServiceError};
-use crate::stream::NewRecord;
-use crate::validation::{Kind, Member, longer_than};
+use crate::stream::features::Distribution;
+use crate::stream::given_number::GivenNumber;
+use crate::stream::{NewRecord, Stream};
+use crate::validation::{Member, longer_than};
 use crate::wire::Value;
 use crate::wire::writer::Writer;
 
 pub(crate) const OPERATION: Operation = Operation {
     name: "PutRecord",
-    members: &[
-        request::STREAM_NAME,
-        request::STREAM_ARN,
-        request::DATA,
-        // Optional in the model only for streams whose records the service distributes itself.
-        Member { required: true, ..request::PARTITION_KEY },
-        request::hash_key("ExplicitHashKey"),
-        request::sequence_number("SequenceNumberForOrdering"),
-        Member::new("DryRun", Kind::Boolean),
-    ],
+    // A key is optional in the model only for streams whose records the service distributes itself.
+    members: &members(true),
     plane: Plane::Write,
     run,
 };
+
+/// What a request must look like on such a stream.
+pub(crate) const KEYLESS: &[Member] = &members(false);
+
+const fn members(is_keyed: bool) -> [Member; 7] {
+    [
+        request::STREAM_NAME,
+        request::STREAM_ARN,
+        request::DATA,
+        Member { required: is_keyed, ..request::PARTITION_KEY },
+        request::hash_key("ExplicitHashKey"),
+        request::sequence_number("SequenceNumberForOrdering"),
+        request::DRY_RUN,
+    ]
+}
 
 /// What a record says of its key, before it has a place.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +53,24 @@ pub(crate) fn keyed(record: &Value<'_>) -> Result<Keyed, ServiceError> {
     }
 }
 
+impl Keyed {
+    /// On a stream whose records the service distributes itself, keys are ignored, wrong ones too.
+    pub(crate) fn of(stream: &Stream, record: &Value<'_>) -> Result<Self, ServiceError> {
+        match stream.distribution {
+            Distribution::UserPartitionKey => keyed(record),
+            Distribution::Auto => Ok(Self { hash_key: HashKey::MIN, explicit: None }),
+        }
+    }
+
+    /// The place of the shard that takes the record; `None` only while the stream has no shards.
+    pub(crate) fn shard(self, stream: &mut Stream) -> Option<usize> {
+        match stream.distribution {
+            Distribution::UserPartitionKey => stream.open_shard_of(self.hash_key),
+            Distribution::Auto => stream.shard_in_turn(),
+        }
+    }
+}
+
 /// Data and partition key, which both count.
 pub(crate) fn record_len(record: &Value<'_>) -> usize {
     record.blob("Data").map_or(0, bytes::Bytes::len) + record.text("PartitionKey").map_or(0, str::len)
@@ -58,7 +85,7 @@ fn run(
     let address = request::address(call, input)?;
     let limits = engine.settings.limits;
     let stream = engine.streams.get_writable(&address)?;
-    let keyed = keyed(input)?;
+    let keyed = Keyed::of(stream, input)?;
     let length = record_len(input);
     if length > stream.max_record_bytes {
         return Err(longer_than("data", stream.max_record_bytes));
@@ -68,7 +95,10 @@ fn run(
         None => None,
     };
     let not_found = || ServiceError::stream_not_found(address.named());
-    let place = stream.open_shard_of(keyed.hash_key).ok_or_else(not_found)?;
+    if input.boolean("DryRun") {
+        return Err(ServiceError::dry_run());
+    }
+    let place = keyed.shard(stream).ok_or_else(not_found)?;
     let shard_id = stream.shards.get(place).map(|shard| shard.id.clone()).ok_or_else(not_found)?;
     if !stream.admits(place, call.now, length, limits) {
         return Err(ServiceError::write_rate(address.named(), &shard_id));
@@ -82,6 +112,7 @@ fn run(
     out.begin_map();
     out.plain_member("ShardId", &shard_id);
     out.plain_member("SequenceNumber", number);
+    answer::write_record_encryption(stream.encryption.key().is_some(), out);
     out.end_map();
     call.records = 1;
     Ok(())
@@ -89,11 +120,10 @@ fn run(
 
 /// The sequence index above which the new record must lie.
 fn ordering_index(text: &str, now: u64, named: Named<'_>) -> Result<u64, ServiceError> {
-    let layout = text.parse::<SequenceNumber>().ok().and_then(SequenceNumber::layout);
-    layout
+    GivenNumber::read(text)
         // A closed shard's last number leaves no room above it, and would exhaust the counter.
-        .filter(|layout| layout.arrived_seconds <= now / 1000 && layout.index < u64::from(u32::MAX) << 16)
-        .map(|layout| layout.index)
+        .filter(|number| number.arrived_seconds <= now / 1000 && number.index < u64::from(u32::MAX) << 16)
+        .map(|number| number.index)
         .ok_or_else(|| {
             let Named { stream, account } = named;
             ServiceError::invalid_argument(format!(

@@ -1,11 +1,14 @@
 use super::Call;
+use super::consumer::parse_consumer_arn;
 use crate::error::{ErrorCode, ServiceError};
+use crate::stream::Mode;
+use crate::stream::features::Distribution;
 use crate::stream_table::{Address, Scope};
-use crate::validation::Constraint::{self, Longest, Pattern, Shortest};
+use crate::validation::Constraint::{self, Least, Longest, Most, OneOf, Pattern, Shortest};
 use crate::validation::{Kind, Member};
 use crate::wire::Value;
 
-const NAME: Constraint = Pattern("[a-zA-Z0-9_.-]+", is_name);
+pub(crate) const NAME: Constraint = Pattern("[a-zA-Z0-9_.-]+", is_name);
 
 pub(crate) const STREAM_NAME: Member =
     Member::new("StreamName", Kind::Text).with(&[NAME, Shortest(1), Longest(128)]);
@@ -38,15 +41,60 @@ pub(crate) const NEXT_TOKEN: Member =
     Member::new("NextToken", Kind::Text).with(&[Shortest(1), Longest(1_048_576)]);
 
 pub(crate) const fn limit(name: &'static str) -> Member {
-    Member::new(name, Kind::Integer).with(&[Constraint::Least(1), Constraint::Most(10_000)])
+    Member::new(name, Kind::Integer).with(&[Least(1), Most(10_000)])
 }
+
+pub(crate) const STREAM_MODE: Member = Member::new(
+    "StreamModeDetails",
+    Kind::Structure(&[Member::new("StreamMode", Kind::Text)
+        .required()
+        .with(&[OneOf(&["ON_DEMAND", "PROVISIONED"])])]),
+);
+
+pub(crate) const WARM_THROUGHPUT: Member =
+    Member::new("WarmThroughputMiBps", Kind::Integer).with(&[Least(0)]);
+
+pub(crate) const MAX_RECORD_SIZE: Member =
+    Member::new("MaxRecordSizeInKiB", Kind::Integer).with(&[Least(1024), Most(10_240)]);
+
+pub(crate) const DISTRIBUTION: Member =
+    Member::new("RecordDistributionStrategy", Kind::Text).with(&[OneOf(&Distribution::NAMES)]);
+
+pub(crate) const ENCRYPTION: &[Member] = &[
+    STREAM_NAME,
+    STREAM_ARN,
+    Member::new("EncryptionType", Kind::Text).required().with(&[OneOf(&["NONE", "KMS"])]),
+    Member::new("KeyId", Kind::Text).required().with(&[Shortest(1), Longest(2048)]),
+];
+
+pub(crate) const DRY_RUN: Member = Member::new("DryRun", Kind::Boolean);
 
 pub(crate) const RETENTION: &[Member] =
     &[STREAM_NAME, STREAM_ARN, Member::new("RetentionPeriodHours", Kind::Integer).required()];
 
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+/// The texts of a list.
+pub(crate) fn texts<'a>(input: &'a Value<'_>, name: &str) -> impl Iterator<Item = &'a str> {
+    input.list(name).iter().filter_map(|item| if let Value::Text(text) = item { Some(&**text) } else { None })
+}
+
+/// The mode that a request asks for.
+pub(crate) fn stream_mode(input: &Value<'_>) -> Option<Mode> {
+    let name = input.get("StreamModeDetails")?.text("StreamMode")?;
+    Some(if name == Mode::OnDemand.name() { Mode::OnDemand } else { Mode::Provisioned })
+}
+
+/// Text not verified against the service.
+pub(crate) fn too_many_on_demand(scope: &Scope, count: usize) -> ServiceError {
+    let Scope { account, region } = scope;
+    ServiceError::limit_exceeded(format!(
+        "This request would exceed the On-Demand stream limit for the account {account} in {region}. Current On-Demand \
+         stream count for the account: {count}."
+    ))
 }
 
 fn is_decimal(text: &str, most_digits: usize) -> bool {
@@ -64,12 +112,12 @@ fn is_sequence_number(text: &str) -> bool {
     is_decimal(text, 129)
 }
 
-fn is_stream_arn(text: &str) -> bool {
+pub(crate) fn is_stream_arn(text: &str) -> bool {
     parse_stream_arn(text).is_some()
 }
 
 /// Region, account and name of a stream's ARN.
-fn parse_stream_arn(text: &str) -> Option<(&str, &str, &str)> {
+pub(crate) fn parse_stream_arn(text: &str) -> Option<(&str, &str, &str)> {
     let (partition, rest) = text.strip_prefix("arn:aws")?.split_once(":kinesis:")?;
     let (region, rest) = rest.split_once(':')?;
     let (account, name) = rest.split_once(":stream/")?;
@@ -80,7 +128,15 @@ fn parse_stream_arn(text: &str) -> Option<(&str, &str, &str)> {
 
 /// The stream that a request names, if it names one.
 pub(crate) fn try_address(scope: &Scope, input: &Value<'_>) -> Option<Address> {
-    if let Some((region, account, name)) = input.text("StreamARN").and_then(parse_stream_arn) {
+    let by_consumer =
+        || input.text("ConsumerARN").and_then(parse_consumer_arn).map(|(stream_arn, ..)| stream_arn);
+    // A resource is a stream, or belongs to one.
+    let by_resource = || {
+        let arn = input.text("ResourceARN")?;
+        Some(parse_consumer_arn(arn).map_or(arn, |(stream_arn, ..)| stream_arn))
+    };
+    let arn = input.text("StreamARN").or_else(by_consumer).or_else(by_resource);
+    if let Some((region, account, name)) = arn.and_then(parse_stream_arn) {
         let scope = Scope { account: account.into(), region: region.into() };
         return Some(Address { scope, name: name.to_owned() });
     }

@@ -5,6 +5,7 @@ use kinesis_shard::HashKey;
 use super::{Call, Operation, Plane, request};
 use crate::engine::Engine;
 use crate::error::ServiceError;
+use crate::stream::reshard::parse_shard_id;
 use crate::stream::{Change, Mode, Stream};
 use crate::validation::Member;
 use crate::wire::Value;
@@ -29,7 +30,10 @@ fn run(
     _: &mut Writer,
 ) -> Result<(), ServiceError> {
     let address = request::address(call, input)?;
-    let shard = engine.streams.get(&address)?.find_open(input.text("ShardToSplit").unwrap_or_default())?;
+    let name = input.text("ShardToSplit").unwrap_or_default();
+    // An id that cannot be one is told before the stream is looked for.
+    parse_shard_id(name).ok_or_else(|| ServiceError::shard_not_found(address.named(), name))?;
+    let shard = engine.streams.get(&address)?.find_open(name)?;
     let current: usize = engine.streams.of(call.scope).map(Stream::open_count).sum();
     engine.check_shard_limit(call.scope, current, 1)?;
     let stream = engine.streams.get(&address)?;

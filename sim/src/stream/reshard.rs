@@ -25,7 +25,7 @@ impl Stream {
         let count = NonZeroU32::new(shard_count).unwrap_or(NonZeroU32::MIN);
         for range in HashKeyRange::even(count) {
             let place = self.place(range, self.created_at / 1000, self.created_at);
-            self.open_shard(ShardLog::new(place));
+            self.open_shard(ShardLog::new(place, self.rates));
         }
     }
 
@@ -89,7 +89,7 @@ impl Stream {
         let Ok((lower, upper)) = range.split_at(new_starting) else { return };
         for range in [lower, upper] {
             let place = Place { parent: Some(parent.clone()), ..self.place(range, created, now) };
-            self.open_shard(ShardLog::new(place));
+            self.open_shard(ShardLog::new(place, self.rates));
         }
     }
 
@@ -102,7 +102,7 @@ impl Stream {
             adjacent_parent: Some(adjacent),
             ..self.place(range, one_created.max(two_created), now)
         };
-        self.open_shard(ShardLog::new(place));
+        self.open_shard(ShardLog::new(place, self.rates));
     }
 
     /// Closes a shard; what its children need of it: id, range, and their creation second, exactly one after

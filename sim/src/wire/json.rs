@@ -1,72 +1,89 @@
 //! JSON requests into [`Value`] trees.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::Value;
+use super::{MOST_VALUES, Value};
 
-/// Decodes a request body. `None`: not JSON, not an object, nested more than 127 levels, or followed by more.
+/// Decodes a request body. `None`: not JSON, not an object, nested more than 127 levels, of too many values, or
+/// followed by more.
 pub(crate) fn read(body: &[u8]) -> Option<Value<'_>> {
-    serde_json::from_slice(body).ok().filter(|value| matches!(value, Value::Map(_)))
+    let left = Cell::new(MOST_VALUES);
+    // Its own bound of depth is 127.
+    // Checked as text once, not string by string.
+    let mut deserializer = serde_json::Deserializer::from_str(std::str::from_utf8(body).ok()?);
+    let value = ValueSeed { left: &left }.deserialize(&mut deserializer).ok()?;
+    deserializer.end().ok()?;
+    matches!(value, Value::Map(_)).then_some(value)
 }
 
-impl<'de> Deserialize<'de> for Value<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
+/// Reads one value, and counts it.
+#[derive(Clone, Copy)]
+struct ValueSeed<'a> {
+    left: &'a Cell<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
+    type Value = Value<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
+        let left = self.left.get().checked_sub(1).ok_or_else(|| D::Error::custom("too many values"))?;
+        self.left.set(left);
+        deserializer.deserialize_any(self)
     }
 }
 
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
+impl<'de> Visitor<'de> for ValueSeed<'_> {
     type Value = Value<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+    fn visit_unit<E: Error>(self) -> Result<Value<'de>, E> {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value<'de>, E> {
         Ok(Value::Boolean(value))
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value<'de>, E> {
         Ok(Value::Integer(value))
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value<'de>, E> {
         Ok(Value::Integer(i64::try_from(value).unwrap_or(i64::MAX)))
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value<'de>, E> {
         Ok(Value::Decimal(value))
     }
 
-    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Self::Value, E> {
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Value<'de>, E> {
         Ok(Value::Text(Cow::Borrowed(value)))
     }
 
-    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value<'de>, E> {
         Ok(Value::Text(Cow::Owned(value.to_owned())))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value<'de>, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = access.next_element()? {
+        while let Some(item) = access.next_element_seed(self)? {
             items.push(item);
         }
         Ok(Value::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::with_capacity(4);
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value<'de>, A::Error> {
+        // Most maps are records: a payload and a key.
+        let mut members = Vec::with_capacity(2);
         while let Some(Key(key)) = access.next_key()? {
-            members.push((key, access.next_value()?));
+            members.push((key, access.next_value_seed(self)?));
         }
         Ok(Value::Map(members))
     }
@@ -77,10 +94,25 @@ struct Key<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Key<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_str(ValueVisitor)? {
-            Value::Text(text) => Ok(Self(text)),
-            _ => Err(Error::custom("a member name must be a string")),
-        }
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = Key<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member name")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Owned(value.to_owned())))
     }
 }
 
@@ -107,6 +139,13 @@ mod tests {
         let deep = format!("{}{}", r#"{"a":"#.repeat(200_000), "}".repeat(200_000));
         assert_eq!(read(deep.as_bytes()), None);
         assert_eq!(read(b"{\"a\":\"\xff\"}"), None, "invalid UTF-8");
+    }
+
+    #[test]
+    fn a_request_of_too_many_values_is_refused() {
+        let list = |count: usize| format!(r#"{{"a":[{}1]}}"#, "1,".repeat(count));
+        assert!(read(list(1_000).as_bytes()).is_some());
+        assert_eq!(read(list(MOST_VALUES).as_bytes()), None);
     }
 
     #[test]

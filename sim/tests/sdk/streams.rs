@@ -147,9 +147,9 @@ async fn all_constraint_failures_are_in_one_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_there_yet_is_an_unknown_operation() {
+async fn channels_are_an_unknown_operation() {
     let (_, client) = simple(1);
-    let error = client.describe_limits().send().await.unwrap_err();
+    let error = client.list_channels().send().await.unwrap_err();
     assert_eq!(error.code(), Some("UnknownOperationException"));
 }
 

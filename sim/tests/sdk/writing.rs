@@ -174,11 +174,13 @@ async fn ordering_puts_the_new_number_above_the_given_one() {
     let answer = put.clone().sequence_number_for_ordering(&high).send().await.unwrap();
     let index = |number: &str| number.parse::<SequenceNumber>().unwrap().layout().unwrap().index;
     assert!(index(answer.sequence_number()) > index(&high));
-    let error = put.sequence_number_for_ordering("5").send().await.unwrap_err();
+    let error =
+        put.sequence_number_for_ordering("42535295865117307932921825928971026432").send().await.unwrap_err();
     assert_eq!(
         error.message(),
         Some(
-            "ExclusiveMinimumSequenceNumber 5 used in PutRecord on stream orders under account 000000000000 is invalid."
+            "ExclusiveMinimumSequenceNumber 42535295865117307932921825928971026432 used in PutRecord on stream orders \
+             under account 000000000000 is invalid."
         )
     );
 }
