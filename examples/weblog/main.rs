@@ -69,7 +69,9 @@ async fn run(arguments: Arguments) -> Result<Report, BoxError> {
     let ledger = Ledger::default();
     let start = |name| worker::start(&stream, name, &leases, from, ledger.clone());
     let survivor = start("worker-a").await?;
-    let mut drama = Drama { victim: Some(start("worker-b").await?), stream: &stream, ledger: ledger.clone() };
+    let victim = start("worker-b").await?;
+    until_shared(&survivor, &victim).await;
+    let mut drama = Drama { victim: Some(victim), stream: &stream, ledger: ledger.clone() };
 
     let producer = Producer::start(&stream.client, ProducerConfig::new(stream.name.as_str()))?;
     let (tickets, answers) = mpsc::channel(10_000);
@@ -176,6 +178,16 @@ async fn book_answers(mut tickets: mpsc::Receiver<Ticket>, ledger: Ledger) {
             }
             Err(error) => ledger.failed(error.to_string()),
         }
+    }
+}
+
+/// Waits until both workers have shards, or the one that dies would have nothing to lose; gives up after 20 seconds.
+async fn until_shared(survivor: &Scheduler, victim: &Scheduler) {
+    for _ in 0..400 {
+        if !survivor.shards().is_empty() && !victim.shards().is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
