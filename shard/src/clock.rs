@@ -1,5 +1,6 @@
 //! The clock that drivers read: tokio's, so that tests can pause it and simulations can run on virtual time.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How far ahead a timer is set when the instant asked for cannot be expressed: as good as never.
@@ -13,6 +14,7 @@ const FAR_AHEAD: Duration = Duration::from_hours(30 * 365 * 24);
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     drift: Option<Drift>,
+    freezer: Option<Freezer>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +31,14 @@ impl Clock {
     /// If `rate` is not a positive, finite number.
     pub fn with_rate(rate: f64) -> Self {
         assert!(rate.is_finite() && rate > 0.0, "a clock needs a positive, finite rate, not {rate}");
-        Self { drift: Some(Drift { origin: runtime_now(), rate }) }
+        Self { drift: Some(Drift { origin: runtime_now(), rate }), freezer: None }
+    }
+
+    /// The same clock for a process that `freezer` can stop: time goes on, but no timer fires before it thaws.
+    #[must_use]
+    pub fn frozen_by(mut self, freezer: &Freezer) -> Self {
+        self.freezer = Some(freezer.clone());
+        self
     }
 
     /// The time on this clock.
@@ -46,6 +55,9 @@ impl Clock {
     pub async fn sleep_until(&self, deadline: Instant) {
         let runtime_deadline = self.on_runtime(deadline);
         tokio::time::sleep_until(runtime_deadline.into()).await;
+        if let Some(freezer) = &self.freezer {
+            freezer.thawed().await;
+        }
     }
 
     /// Waits for `duration` on this clock. Cancel safe.
@@ -61,6 +73,39 @@ impl Clock {
         // Scaling there and back rounds; waking a hair early would make drivers spin on a paused clock.
         let remaining = remaining.saturating_add(Duration::from_micros(1));
         origin.checked_add(remaining).unwrap_or(origin + FAR_AHEAD)
+    }
+}
+
+/// Stops a simulated process for a while, as a paused machine or a stopped process is: everything that it waits for comes
+/// late and all at once, while its clock shows that time has passed. Clones are one freezer.
+///
+/// It stops what waits on a [`Clock::frozen_by`] it; whoever simulates the world holds back answers with
+/// [`thawed`](Self::thawed).
+#[derive(Debug, Clone, Default)]
+pub struct Freezer(Arc<Mutex<Option<Instant>>>);
+
+impl Freezer {
+    /// One that has stopped nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops the process for `duration` of the runtime's time from now; a longer stop that is under way stays.
+    pub fn freeze(&self, duration: Duration) {
+        let end = runtime_now() + duration.min(FAR_AHEAD);
+        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = Some(until.map_or(end, |until| until.max(end)));
+    }
+
+    /// Waits until the process runs. Cancel safe.
+    pub async fn thawed(&self) {
+        loop {
+            let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match until {
+                Some(until) if until > runtime_now() => tokio::time::sleep_until(until.into()).await,
+                _ => return,
+            }
+        }
     }
 }
 
@@ -121,6 +166,20 @@ mod tests {
         let before = clock.now();
         clock.sleep_until(start).await;
         assert_eq!(clock.now(), before);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_frozen_time_passes_and_no_timer_fires() {
+        let freezer = Freezer::new();
+        let clock = Clock::with_rate(2.0).frozen_by(&freezer);
+        let start = clock.now();
+        freezer.freeze(MINUTE);
+        freezer.freeze(MINUTE / 2);
+        clock.sleep(Duration::from_secs(1)).await;
+        assert!(clock.now() - start >= 2 * MINUTE, "the longer stop holds, on the runtime's time");
+        let thawed = clock.now();
+        clock.sleep(Duration::from_secs(1)).await;
+        assert!(clock.now() - thawed < MINUTE / 10);
     }
 
     #[tokio::test(start_paused = true)]

@@ -96,7 +96,7 @@ pub use aggregated_record::{
 };
 pub use backoff::Backoff;
 #[cfg(feature = "clock")]
-pub use clock::Clock;
+pub use clock::{Clock, Freezer};
 #[cfg(feature = "aws-sdk")]
 pub use discover::{ListShardsError, ShardFilter, ShardFromSdkError, list_shards, shard_from_sdk};
 pub use hash_key::{HashKey, HashKeyRange, HashKeyRangeError, ParseHashKeyError, md5};

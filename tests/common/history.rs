@@ -3,54 +3,150 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kcl::lease::{Lease, LeaseKey};
 use kinesis_shard::{Checkpoint, ExtendedSequenceNumber, Shard, ShardId};
 
 /// One thing that happened, with the virtual time in milliseconds.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    Submitted { uid: u64 },
-    Acknowledged { uid: u64, shard: ShardId, position: ExtendedSequenceNumber },
-    Refused { uid: u64, may_have_been_written: bool, why: String },
-    Started { worker: String, tenure: u64, shard: ShardId, from: Checkpoint },
-    Delivered { worker: String, tenure: u64, shard: ShardId, position: ExtendedSequenceNumber, uid: u64 },
-    CheckpointAsked { tenure: u64, shard: ShardId, at: Checkpoint },
-    CheckpointApplied { tenure: u64, shard: ShardId, at: Checkpoint },
-    LeaseLost { tenure: u64, shard: ShardId },
-    ShardEnded { tenure: u64, shard: ShardId },
-    ShutdownRequested { tenure: u64, shard: ShardId },
+    Submitted {
+        uid: u64,
+    },
+    Acknowledged {
+        uid: u64,
+        shard: ShardId,
+        position: ExtendedSequenceNumber,
+    },
+    Refused {
+        uid: u64,
+        may_have_been_written: bool,
+        why: String,
+    },
+    Started {
+        worker: String,
+        tenure: u64,
+        shard: ShardId,
+        from: Checkpoint,
+    },
+    Delivered {
+        worker: String,
+        tenure: u64,
+        shard: ShardId,
+        position: ExtendedSequenceNumber,
+        uid: u64,
+    },
+    CheckpointAsked {
+        tenure: u64,
+        shard: ShardId,
+        at: Checkpoint,
+    },
+    CheckpointApplied {
+        tenure: u64,
+        shard: ShardId,
+        at: Checkpoint,
+    },
+    LeaseLost {
+        tenure: u64,
+        shard: ShardId,
+    },
+    ShardEnded {
+        tenure: u64,
+        shard: ShardId,
+    },
+    ShutdownRequested {
+        tenure: u64,
+        shard: ShardId,
+    },
+    /// A call of the processor begins or ends; between them the application has the records.
+    CallBegun {
+        worker: String,
+        tenure: u64,
+        shard: ShardId,
+    },
+    CallEnded {
+        tenure: u64,
+        shard: ShardId,
+        failed: bool,
+    },
+    /// A write that took effect on the lease table, whether or not its writer learnt of it.
+    TableWrite {
+        worker: String,
+        key: LeaseKey,
+        before: Option<Box<Lease>>,
+        after: Option<Box<Lease>>,
+    },
+    /// All tasks of the worker are gone from here on.
+    Crashed {
+        worker: String,
+    },
     Note(String),
 }
 
 /// The append-only list of events of one run; cheap to clone, shared by all actors.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    events: Arc<Mutex<Vec<(u64, Event)>>>,
+    log: Arc<Mutex<Log>>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    events: Vec<(u64, Event)>,
+    acknowledged: BTreeSet<u64>,
+    delivered: BTreeSet<u64>,
+    unread: BTreeSet<u64>,
 }
 
 impl History {
     pub fn record(&self, at_millis: u64, event: Event) {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push((at_millis, event));
+        let mut log = self.log();
+        match event {
+            Event::Acknowledged { uid, .. } => {
+                log.acknowledged.insert(uid);
+                if !log.delivered.contains(&uid) {
+                    log.unread.insert(uid);
+                }
+            }
+            Event::Delivered { uid, .. } => {
+                log.delivered.insert(uid);
+                log.unread.remove(&uid);
+            }
+            _ => {}
+        }
+        log.events.push((at_millis, event));
     }
 
     pub fn events(&self) -> Vec<(u64, Event)> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.log().events.clone()
+    }
+
+    /// Works on the events as they are, without a copy.
+    pub fn read<T>(&self, work: impl FnOnce(&[(u64, Event)]) -> T) -> T {
+        work(&self.log().events)
+    }
+
+    /// Whether everything acknowledged so far was handed over.
+    pub fn is_all_read(&self) -> bool {
+        self.log().unread.is_empty()
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One line per event: what two runs of one seed must agree on, byte for byte.
     pub fn text(&self) -> String {
-        self.events().iter().fold(String::new(), |mut text, (at, event)| {
-            writeln!(text, "{at:>8} {event:?}").expect("writing to a string cannot fail");
-            text
+        self.read(|events| {
+            events.iter().fold(String::new(), |mut text, (at, event)| {
+                writeln!(text, "{at:>8} {event:?}").expect("writing to a string cannot fail");
+                text
+            })
         })
     }
 
     pub fn acknowledged(&self) -> BTreeSet<u64> {
-        self.collect(|event| match event {
-            Event::Acknowledged { uid, .. } => Some(*uid),
-            _ => None,
-        })
+        self.log().acknowledged.clone()
     }
 
     pub fn refused(&self) -> BTreeSet<u64> {
@@ -68,10 +164,7 @@ impl History {
     }
 
     pub fn delivered(&self) -> BTreeSet<u64> {
-        self.collect(|event| match event {
-            Event::Delivered { uid, .. } => Some(*uid),
-            _ => None,
-        })
+        self.log().delivered.clone()
     }
 
     /// How often each record was handed over, over all workers.
@@ -142,19 +235,21 @@ fn violation(invariant: &'static str, what: String) -> Violation {
 
 /// Judges one history against what the engine stored. Empty: nothing is wrong.
 pub fn judge(history: &History, stored: &[StoredUserRecord], shards: &[Shard]) -> Vec<Violation> {
-    let events = history.events();
-    let mut found = Vec::new();
-    found.extend(judge_answers(&events, stored));
-    found.extend(judge_order(&events, stored));
-    found.extend(judge_checkpoints(&events, stored));
-    found.extend(judge_lineage(&events, shards));
-    found.extend(judge_lives(&events));
-    found
+    history.read(|events| {
+        let mut found = Vec::new();
+        found.extend(judge_answers(events, stored));
+        found.extend(judge_order(events, stored));
+        found.extend(judge_checkpoints(events, stored));
+        found.extend(judge_lineage(events, shards));
+        found.extend(judge_lives(events));
+        found
+    })
 }
 
 /// P1, P2, P3, P6: each submission answered once, and truthfully.
 fn judge_answers(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Vec<Violation> {
     let mut found = Vec::new();
+    let present: BTreeSet<u64> = stored.iter().map(|record| record.uid).collect();
     let mut answers: BTreeMap<u64, usize> = BTreeMap::new();
     let places: BTreeMap<(&ShardId, ExtendedSequenceNumber), &StoredUserRecord> =
         stored.iter().map(|record| ((&record.shard, record.position), record)).collect();
@@ -179,7 +274,7 @@ fn judge_answers(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Vec<Vi
             }
             Event::Refused { uid, may_have_been_written, .. } => {
                 *answers.entry(*uid).or_default() += 1;
-                if !may_have_been_written && stored.iter().any(|record| record.uid == *uid) {
+                if !may_have_been_written && present.contains(uid) {
                     found.push(violation(
                         "P3",
                         format!("record {uid} is stored, but its error says it cannot be"),
@@ -244,6 +339,7 @@ fn judge_checkpoints(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Ve
     let mut found = Vec::new();
     let mut applied: BTreeMap<&ShardId, Checkpoint> = BTreeMap::new();
     let mut handed: BTreeMap<u64, ExtendedSequenceNumber> = BTreeMap::new();
+    let mut delivered: BTreeSet<(&ShardId, ExtendedSequenceNumber)> = BTreeSet::new();
     for (_, event) in events {
         match event {
             Event::Started { tenure, shard, from, .. } => {
@@ -270,8 +366,9 @@ fn judge_checkpoints(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Ve
                     }
                 }
             }
-            Event::Delivered { tenure, position, .. } => {
+            Event::Delivered { tenure, shard, position, .. } => {
                 handed.insert(*tenure, *position);
+                delivered.insert((shard, *position));
             }
             Event::CheckpointApplied { tenure, shard, at } => {
                 if applied.get(shard).is_some_and(|last| at < last) {
@@ -285,7 +382,7 @@ fn judge_checkpoints(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Ve
                         format!("{shard}: checkpoint {at:?} is past what tenure {tenure} was handed"),
                     ));
                 }
-                found.extend(judge_shard_end(events, stored, shard, *at));
+                found.extend(judge_shard_end(&delivered, stored, shard, *at));
                 applied.insert(shard, *at);
             }
             _ => {}
@@ -296,7 +393,7 @@ fn judge_checkpoints(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Ve
 
 /// C9: SHARD_END only after every record of the shard was handed over.
 fn judge_shard_end(
-    events: &[(u64, Event)],
+    delivered: &BTreeSet<(&ShardId, ExtendedSequenceNumber)>,
     stored: &[StoredUserRecord],
     shard: &ShardId,
     at: Checkpoint,
@@ -307,14 +404,8 @@ fn judge_shard_end(
     let missing = stored
         .iter()
         .filter(|record| record.shard == *shard)
-        .find(|record| !was_delivered(events, &record.shard, record.position))?;
+        .find(|record| !delivered.contains(&(&record.shard, record.position)))?;
     Some(violation("C9", format!("{shard}: SHARD_END before record {} was handed over", missing.uid)))
-}
-
-fn was_delivered(events: &[(u64, Event)], wanted: &ShardId, at: ExtendedSequenceNumber) -> bool {
-    events.iter().any(
-        |(_, event)| matches!(event, Event::Delivered { shard, position, .. } if shard == wanted && *position == at),
-    )
 }
 
 /// C8: no record of a child before each of its parents that anyone started has reached SHARD_END.
@@ -372,11 +463,7 @@ fn judge_lives(events: &[(u64, Event)]) -> Vec<Violation> {
 
 /// C1: everything acknowledged was handed over at least once.
 pub fn judge_nothing_lost(history: &History) -> Vec<Violation> {
-    let delivered = history.delivered();
-    history
-        .acknowledged()
-        .iter()
-        .filter(|uid| !delivered.contains(uid))
-        .map(|uid| violation("C1", format!("record {uid} was acknowledged and never handed over")))
-        .collect()
+    let log = history.log();
+    let lost = log.unread.iter();
+    lost.map(|uid| violation("C1", format!("record {uid} was acknowledged and never handed over"))).collect()
 }

@@ -134,8 +134,12 @@ impl World {
         tickets
     }
 
+    pub fn next_uid(&self) -> u64 {
+        self.next_uid.fetch_add(1, Ordering::Relaxed)
+    }
+
     pub async fn put_one(&self, producer: &Producer, key: String, size: usize) -> (u64, Ticket) {
-        let uid = self.next_uid.fetch_add(1, Ordering::Relaxed);
+        let uid = self.next_uid();
         self.record(Event::Submitted { uid });
         let ticket =
             producer.put(UserRecord::new(key, payload(uid, size))).await.expect("the producer accepts it");
@@ -190,7 +194,7 @@ impl World {
     /// Waits until every acknowledged record was handed over; gives up after two virtual minutes.
     pub async fn until_delivered(&self) {
         for _ in 0..1_200 {
-            if history::judge_nothing_lost(&self.history).is_empty() {
+            if self.history.is_all_read() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;

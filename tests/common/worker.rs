@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use kcl::lease::Fault;
 use kcl::{
     BoxError, Checkpointer, ConsumerConfig, InitialPosition, InitializationInput, LeaseLostInput,
-    ProcessRecordsInput, RecordProcessor, Scheduler, ShardEndedInput, ShutdownRequestedInput,
+    ProcessRecordsInput, RecordProcessor, RecordProcessorFactory, Scheduler, ShardEndedInput,
+    ShutdownRequestedInput,
 };
 use kinesis_shard::{Checkpoint, ShardId};
 use rand::RngExt;
@@ -68,18 +69,23 @@ impl World {
         let config = ConsumerConfig::new("tests", STREAM, name)
             .with_initial_position(InitialPosition::TrimHorizon)
             .with_seed(self.seed ^ name.len() as u64);
+        let factory = self.recorders(name, plan);
+        Scheduler::start(&self.sim.client_named(name), tune(config), Arc::new(self.store.clone()), factory)
+            .await
+            .expect("the worker starts")
+    }
+
+    /// Makes the processors of one worker: each writes down what is done to it.
+    pub fn recorders(&self, name: &str, plan: Plan) -> impl RecordProcessorFactory + 'static {
         let (world, worker) = (self.clone(), name.to_owned());
-        let factory = move |shard: ShardId| Recorder {
+        move |shard: ShardId| Recorder {
             world: world.clone(),
             worker: worker.clone(),
             plan,
             tenure: world.next_tenure.fetch_add(1, Ordering::Relaxed),
             shard,
             calls: 0,
-        };
-        Scheduler::start(&self.sim.client_named(name), tune(config), Arc::new(self.store.clone()), factory)
-            .await
-            .expect("the worker starts")
+        }
     }
 }
 
@@ -96,6 +102,31 @@ impl RecordProcessor for Recorder {
     }
 
     async fn process_records(&mut self, input: ProcessRecordsInput) -> Result<(), BoxError> {
+        let (tenure, shard) = (self.tenure, self.shard.clone());
+        self.world.record(Event::CallBegun { worker: self.worker.clone(), tenure, shard: shard.clone() });
+        let done = self.process(input).await;
+        self.world.record(Event::CallEnded { tenure, shard, failed: done.is_err() });
+        done
+    }
+
+    async fn lease_lost(&mut self, _: LeaseLostInput) {
+        self.world.record(Event::LeaseLost { tenure: self.tenure, shard: self.shard.clone() });
+    }
+
+    async fn shard_ended(&mut self, input: ShardEndedInput) -> Result<(), BoxError> {
+        self.world.record(Event::ShardEnded { tenure: self.tenure, shard: self.shard.clone() });
+        self.checkpoint(&input.checkpointer, Checkpoint::ShardEnd).await;
+        Ok(())
+    }
+
+    async fn shutdown_requested(&mut self, _: ShutdownRequestedInput) -> Result<(), BoxError> {
+        self.world.record(Event::ShutdownRequested { tenure: self.tenure, shard: self.shard.clone() });
+        Ok(())
+    }
+}
+
+impl Recorder {
+    async fn process(&mut self, input: ProcessRecordsInput) -> Result<(), BoxError> {
         self.calls += 1;
         if self.plan.work > Duration::ZERO {
             tokio::time::sleep(self.plan.work).await;
@@ -125,23 +156,6 @@ impl RecordProcessor for Recorder {
         Ok(())
     }
 
-    async fn lease_lost(&mut self, _: LeaseLostInput) {
-        self.world.record(Event::LeaseLost { tenure: self.tenure, shard: self.shard.clone() });
-    }
-
-    async fn shard_ended(&mut self, input: ShardEndedInput) -> Result<(), BoxError> {
-        self.world.record(Event::ShardEnded { tenure: self.tenure, shard: self.shard.clone() });
-        self.checkpoint(&input.checkpointer, Checkpoint::ShardEnd).await;
-        Ok(())
-    }
-
-    async fn shutdown_requested(&mut self, _: ShutdownRequestedInput) -> Result<(), BoxError> {
-        self.world.record(Event::ShutdownRequested { tenure: self.tenure, shard: self.shard.clone() });
-        Ok(())
-    }
-}
-
-impl Recorder {
     async fn checkpoint(&self, checkpointer: &Checkpointer, at: Checkpoint) {
         let asked = Event::CheckpointAsked { tenure: self.tenure, shard: self.shard.clone(), at };
         self.world.record(asked);

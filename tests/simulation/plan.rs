@@ -1,0 +1,300 @@
+//! What a seed decides, written out: everything that happens from outside, each act on its own, so that leaving one out
+//! moves no other.
+
+use kinesis_sim::{EntryError, Verdict};
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+
+use super::table::TableFault;
+use crate::common::worker::Policy;
+
+/// How seeds are drawn: with middling settings, or each with its own extremes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distribution {
+    Balanced,
+    Swarm,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub seed: u64,
+    pub shards: u32,
+    pub producers: Vec<ProducerPlan>,
+    pub workers: Vec<WorkerPlan>,
+    /// By time, in milliseconds.
+    pub acts: Vec<(u64, Act)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ProducerPlan {
+    pub aggregation: bool,
+    pub buffered_millis: u64,
+    pub ttl_millis: u64,
+    pub outstanding_bytes: usize,
+    pub request_timeout_millis: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WorkerPlan {
+    /// How much its clock is off.
+    pub clock_ppm: i32,
+    pub policy: Policy,
+    pub work_millis: u64,
+    pub fail_every: u64,
+    pub max_records: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    Put { producer: usize, count: usize, keys: Keys, largest: usize },
+    Flush { producer: usize },
+    CloseProducer { producer: usize },
+    DropProducer { producer: usize },
+    Split,
+    Merge,
+    Kinesis { operation: &'static str, caller: Option<String>, verdict: Verdict, times: u64 },
+    Table { worker: usize, fault: TableFault, times: usize },
+    Start { worker: usize },
+    Stop { worker: usize },
+    Crash { worker: usize },
+    CrashAtWrite { worker: usize, nth: u64, after: bool },
+    Freeze { worker: usize, millis: u64 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    Many,
+    One,
+    /// Explicit hash keys at the ends of the key space and of its halves.
+    Edges,
+}
+
+/// How long the faults last.
+const MILLIS: u64 = 90_000;
+
+impl Plan {
+    pub fn drawn(seed: u64, distribution: Distribution) -> Self {
+        let mut rng =
+            SmallRng::seed_from_u64(seed ^ 0x5eed_0000 ^ u64::from(distribution == Distribution::Swarm));
+        let taste = Taste::drawn(&mut rng, distribution);
+        let shards = rng.random_range(1..=taste.shards);
+        let workers: Vec<WorkerPlan> =
+            (0..rng.random_range(1..=taste.workers)).map(|_| taste.worker(&mut rng)).collect();
+        let producers: Vec<ProducerPlan> =
+            (0..rng.random_range(1..=2)).map(|_| taste.producer(&mut rng)).collect();
+        let mut acts = Vec::new();
+        for producer in 0..producers.len() {
+            for _ in 0..rng.random_range(4..12) {
+                acts.push((rng.random_range(0..MILLIS), taste.put(producer, &mut rng)));
+            }
+        }
+        for worker in 1..workers.len() {
+            acts.push((rng.random_range(0..MILLIS / 3), Act::Start { worker }));
+        }
+        for _ in 0..rng.random_range(0..=taste.acts) {
+            let at = rng.random_range(0..MILLIS);
+            if let Some(act) = taste.act(producers.len(), workers.len(), &mut rng) {
+                acts.push((at, act));
+            }
+        }
+        acts.sort_by_key(|(at, _)| *at);
+        Self { seed, shards, producers, workers, acts }
+    }
+
+    /// The same without one of its acts.
+    #[must_use]
+    pub fn without(&self, act: usize) -> Self {
+        let mut plan = self.clone();
+        plan.acts.remove(act);
+        plan
+    }
+}
+
+/// Which kinds of trouble a seed knows, and how much of each: a weight out of a hundred.
+struct Taste {
+    shards: u32,
+    workers: usize,
+    acts: usize,
+    clock_ppm: i32,
+    weights: [(Kind, u32); 8],
+    slow: bool,
+    failing: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Reshard,
+    Put,
+    Read,
+    Table,
+    Crash,
+    Freeze,
+    Membership,
+    Producer,
+}
+
+impl Taste {
+    fn drawn(rng: &mut SmallRng, distribution: Distribution) -> Self {
+        use Kind::{Crash, Freeze, Membership, Producer, Put, Read, Reshard, Table};
+        let mut weights = [
+            (Reshard, 10),
+            (Put, 25),
+            (Read, 20),
+            (Table, 25),
+            (Crash, 8),
+            (Freeze, 5),
+            (Membership, 5),
+            (Producer, 5),
+        ];
+        if distribution == Distribution::Balanced {
+            return Self {
+                shards: 4,
+                workers: 3,
+                acts: 30,
+                clock_ppm: 5_000,
+                weights,
+                slow: false,
+                failing: true,
+            };
+        }
+        for (_, weight) in &mut weights {
+            *weight = *[0, 0, 1, 10, 40].choose(rng).unwrap_or(&0);
+        }
+        Self {
+            shards: *[1, 2, 8].choose(rng).unwrap_or(&1),
+            workers: *[1, 2, 5].choose(rng).unwrap_or(&1),
+            acts: *[5, 40, 120].choose(rng).unwrap_or(&5),
+            clock_ppm: *[0, 10_000].choose(rng).unwrap_or(&0),
+            weights,
+            slow: rng.random_bool(0.3),
+            failing: rng.random_bool(0.3),
+        }
+    }
+
+    fn worker(&self, rng: &mut SmallRng) -> WorkerPlan {
+        let policies = [
+            Policy::EveryBatch,
+            Policy::MidBatch,
+            Policy::EveryNthBatch(3),
+            Policy::EveryBatch,
+            Policy::Never,
+        ];
+        WorkerPlan {
+            // The ends as often as the middle: that is where margins show.
+            clock_ppm: *[-self.clock_ppm, 0, self.clock_ppm].choose(rng).unwrap_or(&0),
+            policy: *policies.choose(rng).unwrap_or(&Policy::EveryBatch),
+            work_millis: if self.slow { *[0, 200, 12_000].choose(rng).unwrap_or(&0) } else { 0 },
+            fail_every: if self.failing { *[0, 0, 3].choose(rng).unwrap_or(&0) } else { 0 },
+            max_records: *[1, 7, 10_000].choose(rng).unwrap_or(&10_000),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "one shape for all that is drawn")]
+    fn producer(&self, rng: &mut SmallRng) -> ProducerPlan {
+        ProducerPlan {
+            aggregation: rng.random_bool(0.85),
+            buffered_millis: *[0, 100, 1_000].choose(rng).unwrap_or(&100),
+            ttl_millis: *[2_000, 30_000, 120_000].choose(rng).unwrap_or(&30_000),
+            outstanding_bytes: *[300_000, 8_000_000].choose(rng).unwrap_or(&300_000),
+            request_timeout_millis: *[500, 6_000].choose(rng).unwrap_or(&6_000),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "one shape for all that is drawn")]
+    fn put(&self, producer: usize, rng: &mut SmallRng) -> Act {
+        Act::Put {
+            producer,
+            count: rng.random_range(1..40),
+            keys: *[Keys::Many, Keys::Many, Keys::One, Keys::Edges].choose(rng).unwrap_or(&Keys::Many),
+            largest: *[0, 200, 200, 2_000, 60_000].choose(rng).unwrap_or(&200),
+        }
+    }
+
+    fn kind(&self, rng: &mut SmallRng) -> Option<Kind> {
+        let total: u32 = self.weights.iter().map(|(_, weight)| weight).sum();
+        let mut draw = rng.random_range(0..total.max(1));
+        for (kind, weight) in self.weights {
+            if draw < weight {
+                return Some(kind);
+            }
+            draw -= weight;
+        }
+        None
+    }
+
+    fn act(&self, producers: usize, workers: usize, rng: &mut SmallRng) -> Option<Act> {
+        let worker = rng.random_range(0..workers);
+        let producer = rng.random_range(0..producers);
+        let times = rng.random_range(1..=4);
+        Some(match self.kind(rng)? {
+            Kind::Reshard if rng.random_bool(0.6) => Act::Split,
+            Kind::Reshard => Act::Merge,
+            Kind::Put => Act::Kinesis {
+                operation: if rng.random_bool(0.85) { "PutRecords" } else { "ListShards" },
+                caller: None,
+                verdict: put_verdict(rng),
+                times,
+            },
+            Kind::Read => Act::Kinesis {
+                operation: ["GetRecords", "GetRecords", "GetShardIterator", "ListShards"]
+                    .choose(rng)
+                    .unwrap_or(&"GetRecords"),
+                caller: rng.random_bool(0.5).then(|| format!("worker-{worker}")),
+                verdict: read_verdict(rng),
+                times,
+            },
+            Kind::Table => Act::Table { worker, fault: table_fault(rng), times: rng.random_range(1..=3) },
+            Kind::Crash if rng.random_bool(0.5) => Act::Crash { worker },
+            Kind::Crash => {
+                Act::CrashAtWrite { worker, nth: rng.random_range(1..6), after: rng.random_bool(0.5) }
+            }
+            Kind::Freeze => {
+                Act::Freeze { worker, millis: *[1_000, 5_000, 11_000, 30_000].choose(rng).unwrap_or(&1_000) }
+            }
+            Kind::Membership if rng.random_bool(0.5) => Act::Stop { worker },
+            Kind::Membership => Act::Start { worker },
+            Kind::Producer => match rng.random_range(0..4) {
+                0 => Act::CloseProducer { producer },
+                1 => Act::DropProducer { producer },
+                _ => Act::Flush { producer },
+            },
+        })
+    }
+}
+
+fn put_verdict(rng: &mut SmallRng) -> Verdict {
+    match rng.random_range(0..7) {
+        0 => Verdict::Throttle,
+        1 => Verdict::Fail,
+        2 => Verdict::FailEntries { probability: 0.5, error: EntryError::Internal },
+        3 => Verdict::FailEntries { probability: 0.3, error: EntryError::Throttled },
+        4 => Verdict::LoseRequest,
+        5 => Verdict::LoseAnswer,
+        _ => Verdict::Delay(std::time::Duration::from_millis(rng.random_range(1..8_000))),
+    }
+}
+
+fn read_verdict(rng: &mut SmallRng) -> Verdict {
+    match rng.random_range(0..6) {
+        0 => Verdict::Throttle,
+        1 => Verdict::Fail,
+        2 => Verdict::LoseRequest,
+        3 => Verdict::LoseAnswer,
+        4 => Verdict::ExpireIterator,
+        _ => Verdict::Delay(std::time::Duration::from_millis(rng.random_range(1..8_000))),
+    }
+}
+
+fn table_fault(rng: &mut SmallRng) -> TableFault {
+    match rng.random_range(0..8) {
+        0 => TableFault::Throttle,
+        1 => TableFault::LoseRequest,
+        2 => TableFault::LoseAnswer,
+        3 => TableFault::Late(rng.random_range(1..30_000)),
+        4 => TableFault::Slow(rng.random_range(1..6_000)),
+        5 => TableFault::Twice(rng.random_range(1..30_000)),
+        6 => TableFault::Hang,
+        _ => TableFault::HangAfter,
+    }
+}

@@ -1,0 +1,86 @@
+//! Which situations a batch of runs has been in. One that no run reached is one that no run tested.
+
+use std::collections::BTreeMap;
+
+use kinesis_shard::Checkpoint;
+
+use crate::common::history::{Event, History};
+
+/// Named situations, and in how many places of how many runs.
+#[derive(Debug, Clone, Default)]
+pub struct Reached(pub BTreeMap<&'static str, u64>);
+
+/// What a batch of at least a few hundred seeds must have reached.
+pub const EXPECTED: [&str; 17] = [
+    "split",
+    "merge",
+    "worker crashed",
+    "died at a write",
+    "worker stopped",
+    "worker frozen",
+    "producer closed",
+    "producer dropped",
+    "fault of the service struck",
+    "record refused",
+    "record that may have been written refused",
+    "shard ended",
+    "lease lost",
+    "started inside an aggregate",
+    "lease taken from another owner",
+    "hand-over asked for",
+    "lease deleted",
+];
+
+impl Reached {
+    pub fn note(&mut self, what: &'static str) {
+        *self.0.entry(what).or_default() += 1;
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            *self.0.entry(what).or_default() += count;
+        }
+    }
+
+    /// What was expected and never happened.
+    pub fn missing(&self) -> Vec<&'static str> {
+        EXPECTED.into_iter().filter(|what| !self.0.contains_key(what)).collect()
+    }
+
+    pub fn observe(&mut self, history: &History) {
+        history.read(|events| {
+            for (_, event) in events {
+                if let Some(what) = situation(event) {
+                    self.note(what);
+                }
+            }
+        });
+    }
+}
+
+fn situation(event: &Event) -> Option<&'static str> {
+    match event {
+        Event::Refused { may_have_been_written: true, .. } => {
+            Some("record that may have been written refused")
+        }
+        Event::Refused { .. } => Some("record refused"),
+        Event::ShardEnded { .. } => Some("shard ended"),
+        Event::LeaseLost { .. } => Some("lease lost"),
+        Event::Started { from: Checkpoint::At(position), .. } if position.sub_sequence_number > 0 => {
+            Some("started inside an aggregate")
+        }
+        Event::CallEnded { failed: true, .. } => Some("processor failed"),
+        Event::TableWrite { before: Some(before), after: Some(after), worker, .. } => {
+            let taken = after.owner.as_ref().is_some_and(|owner| owner.as_str() == worker);
+            if after.checkpoint_owner.is_some() && before.checkpoint_owner.is_none() {
+                Some("hand-over asked for")
+            } else if taken && before.owner.is_some() && before.owner != after.owner {
+                Some("lease taken from another owner")
+            } else {
+                None
+            }
+        }
+        Event::TableWrite { after: None, .. } => Some("lease deleted"),
+        _ => None,
+    }
+}

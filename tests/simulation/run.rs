@@ -1,0 +1,405 @@
+//! Carries a plan out: trouble first, then quiet, in which everything has to be put right, then the end and the verdict.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kcl::lease::CompareAndSetStore;
+use kcl::{ConsumerConfig, InitialPosition, Scheduler};
+use kinesis_shard::{Clock, Freezer, HashKey};
+use kinesis_sim::{Rule, RuleGuard};
+use kpl::{Producer, ProducerConfig, UserRecord};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::task::JoinSet;
+
+use super::judge;
+use super::network::Network;
+use super::plan::{Act, Keys, Plan, ProducerPlan, WorkerPlan};
+use super::reached::Reached;
+use super::table::WorkerTable;
+use crate::common::history::{Event, Violation};
+use crate::common::worker::Plan as Work;
+use crate::common::{STREAM, World, in_virtual_time, payload};
+
+/// The time of a lease of the simulated application.
+pub const FAILOVER: Duration = Duration::from_secs(10);
+
+/// How much longer than the trouble the quiet may last until everything is delivered. A lease whose owner is gone may
+/// take the failover time and two scans to find a new one, once per generation of shards and failed attempt.
+const PATIENCE: Duration = Duration::from_mins(20);
+
+/// What became of a plan.
+#[derive(Debug)]
+pub struct Outcome {
+    pub violations: Vec<Violation>,
+    pub reached: Reached,
+    pub history: String,
+    pub trace: String,
+    pub events: usize,
+    pub virtual_millis: u64,
+}
+
+/// Runs a plan on a clock of its own.
+pub fn run(plan: &Plan) -> Outcome {
+    in_virtual_time(async {
+        let mut stage = Stage::new(plan);
+        stage.trouble().await;
+        stage.quiet().await;
+        stage.end().await
+    })
+}
+
+struct Running {
+    scheduler: Scheduler,
+    process: Process,
+}
+
+/// What a worker's process has around it.
+struct Process {
+    name: String,
+    network: Network,
+    table: WorkerTable,
+    freezer: Freezer,
+}
+
+struct Stage<'a> {
+    plan: &'a Plan,
+    world: World,
+    rows: Arc<Mutex<BTreeMap<kcl::lease::LeaseKey, kcl::lease::Lease>>>,
+    workers: Vec<Option<Running>>,
+    lives: usize,
+    producers: Vec<Option<Producer>>,
+    puts: JoinSet<()>,
+    rules: Vec<RuleGuard>,
+    reached: Reached,
+}
+
+impl<'a> Stage<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let world = World::with_shards(plan.seed, plan.shards);
+        let producers =
+            plan.producers.iter().enumerate().map(|(index, how)| Some(producer(&world, index, how)));
+        let producers = producers.collect();
+        Self {
+            plan,
+            rows: Arc::default(),
+            workers: plan.workers.iter().map(|_| None).collect(),
+            lives: 0,
+            producers,
+            puts: JoinSet::new(),
+            rules: Vec::new(),
+            reached: Reached::default(),
+            world,
+        }
+    }
+
+    async fn trouble(&mut self) {
+        self.start(0).await;
+        for index in 0..self.plan.acts.len() {
+            let (at, act) = &self.plan.acts[index];
+            let wait = at.saturating_sub(self.world.now_millis());
+            self.pass(Duration::from_millis(wait)).await;
+            self.act(act.clone()).await;
+        }
+    }
+
+    /// Lets time pass; a worker whose last write was made dies meanwhile.
+    async fn pass(&mut self, time: Duration) {
+        let deadline = tokio::time::Instant::now() + time;
+        loop {
+            let alarms: Vec<_> = self
+                .workers
+                .iter()
+                .flatten()
+                .map(|running| Arc::clone(&running.process.table.crash))
+                .collect();
+            let names: Vec<usize> = self
+                .workers
+                .iter()
+                .enumerate()
+                .filter(|(_, worker)| worker.is_some())
+                .map(|(index, _)| index)
+                .collect();
+            let dying = async {
+                if alarms.is_empty() {
+                    return std::future::pending().await;
+                }
+                let waits = alarms.iter().map(|alarm| Box::pin(alarm.notified()));
+                futures::future::select_all(waits).await.1
+            };
+            let died = tokio::select! {
+                biased;
+                which = dying => Some(names[which]),
+                () = tokio::time::sleep_until(deadline) => None,
+            };
+            match died {
+                Some(worker) => {
+                    self.reached.note("died at a write");
+                    self.crash(worker);
+                }
+                None => return,
+            }
+        }
+    }
+
+    async fn act(&mut self, act: Act) {
+        match act {
+            Act::Put { producer, count, keys, largest } => self.put(producer, count, keys, largest),
+            Act::Flush { producer } => {
+                if let Some(producer) = self.producers[producer].clone() {
+                    self.puts.spawn(async move { producer.flush().await });
+                }
+            }
+            Act::CloseProducer { producer } => {
+                self.reached.note("producer closed");
+                if let Some(closing) = self.replace_producer(producer) {
+                    self.puts.spawn(async move {
+                        closing.close(Duration::from_secs(5)).await;
+                    });
+                }
+            }
+            Act::DropProducer { producer } => {
+                self.reached.note("producer dropped");
+                drop(self.replace_producer(producer));
+            }
+            Act::Split => self.split().await,
+            Act::Merge => self.merge().await,
+            Act::Kinesis { operation, caller, verdict, times } => {
+                let rule = Rule::operation(operation).times(times).then(verdict);
+                let rule = if let Some(caller) = caller { rule.caller(caller) } else { rule };
+                self.rules.push(self.world.sim.rule(rule));
+            }
+            Act::Start { worker } => self.start(worker).await,
+            Act::Stop { worker } => self.stop(worker),
+            Act::Crash { worker } => self.crash(worker),
+            Act::Table { worker, fault, times } => {
+                if let Some(running) = &self.workers[worker] {
+                    running.process.table.fail_next(fault, times);
+                }
+            }
+            Act::CrashAtWrite { worker, nth, after } => {
+                if let Some(running) = &self.workers[worker] {
+                    running.process.table.crash_at_write(nth, after);
+                }
+            }
+            Act::Freeze { worker, millis } => {
+                if let Some(running) = &self.workers[worker] {
+                    self.reached.note("worker frozen");
+                    running.process.freezer.freeze(Duration::from_millis(millis));
+                }
+            }
+        }
+    }
+
+    fn replace_producer(&mut self, index: usize) -> Option<Producer> {
+        let new = producer(&self.world, index, &self.plan.producers[index]);
+        self.producers[index].replace(new)
+    }
+
+    async fn split(&mut self) {
+        if self.world.sim.shards(STREAM).iter().filter(|shard| shard.is_open()).count() < 12 {
+            self.until_active().await;
+            self.reached.note("split");
+            self.world.split_widest();
+        }
+    }
+
+    async fn merge(&mut self) {
+        self.until_active().await;
+        if self.world.merge_first() {
+            self.reached.note("merge");
+        }
+    }
+
+    fn stop(&mut self, worker: usize) {
+        if let Some(running) = self.workers[worker].take() {
+            self.reached.note("worker stopped");
+            self.puts.spawn(async move {
+                running.scheduler.shutdown(Duration::from_secs(5)).await;
+            });
+        }
+    }
+
+    /// Resharding needs an active stream: waits until the change before is done.
+    async fn until_active(&mut self) {
+        self.pass(Duration::from_millis(1_100)).await;
+    }
+
+    async fn start(&mut self, worker: usize) {
+        if self.workers[worker].is_some() {
+            return;
+        }
+        self.lives += 1;
+        let (name, freezer) = (format!("worker-{worker}"), Freezer::new());
+        let process = Process {
+            network: Network::new(&self.world.sim, &name, &freezer),
+            table: WorkerTable::new(&self.world, &name, &self.rows, &freezer),
+            freezer,
+            name,
+        };
+        let scheduler = worker_of(&self.world, self.plan.workers[worker], self.lives, &process).await;
+        self.workers[worker] = Some(Running { scheduler, process });
+    }
+
+    fn crash(&mut self, worker: usize) {
+        if let Some(running) = self.workers[worker].take() {
+            self.reached.note("worker crashed");
+            running.process.network.cut();
+            running.process.table.cut();
+            drop(running);
+            self.world.record(Event::Crashed { worker: format!("worker-{worker}") });
+        }
+    }
+
+    fn put(&mut self, producer: usize, count: usize, keys: Keys, largest: usize) {
+        let Some(handle) = self.producers[producer].clone() else { return };
+        let world = self.world.clone();
+        self.puts.spawn(async move {
+            let mut tickets = Vec::with_capacity(count);
+            let uids: Vec<u64> = (0..count).map(|_| world.next_uid()).collect();
+            for uid in uids {
+                let mut rng = SmallRng::seed_from_u64(world.seed ^ uid.wrapping_mul(0x9e37_79b9));
+                let record = record(uid, keys, largest, &mut rng);
+                world.record(Event::Submitted { uid });
+                match handle.put(record).await {
+                    Ok(ticket) => tickets.push((uid, ticket)),
+                    Err(error) => world.record(Event::Refused {
+                        uid,
+                        may_have_been_written: error.may_have_been_written(),
+                        why: error.to_string(),
+                    }),
+                }
+            }
+            world.answers(tickets).await;
+        });
+    }
+
+    /// No more trouble: what was begun has to come to its end.
+    async fn quiet(&mut self) {
+        self.world.note("quiet");
+        for rule in self.rules.drain(..).filter(|rule| rule.hits() > 0) {
+            self.reached.note("fault of the service struck");
+            drop(rule);
+        }
+        for running in self.workers.iter().flatten() {
+            running.process.table.heal();
+        }
+        if self.workers.iter().all(Option::is_none) {
+            self.start(0).await;
+        }
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !self.is_settled() && tokio::time::Instant::now() < deadline {
+            self.pass(Duration::from_millis(500)).await;
+            while self.puts.try_join_next().is_some() {}
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let open: Vec<_> =
+            self.world.sim.shards(STREAM).into_iter().filter(kinesis_shard::Shard::is_open).collect();
+        let rows = self.rows.lock().expect("no actor panics in it");
+        let reaches = |shard: &kinesis_shard::Shard| {
+            rows.get(&kcl::lease::LeaseKey::from(&shard.id)).is_some_and(|row| row.owner.is_some())
+        };
+        self.puts.is_empty() && self.world.history.is_all_read() && open.iter().all(reaches)
+    }
+
+    async fn end(mut self) -> Outcome {
+        let settled = self.is_settled();
+        let mut violations = Vec::new();
+        if !settled {
+            violations.extend(judge::unsettled(&self.world, &self.rows, &mut self.puts));
+        }
+        for producer in self.producers.iter_mut().filter_map(Option::take) {
+            let report = producer.close(Duration::from_secs(30)).await;
+            if !report.is_complete() && settled {
+                violations.push(judge::violation("P15", format!("at the end {report}")));
+            }
+        }
+        for (index, running) in self.workers.iter_mut().enumerate() {
+            if let Some(running) = running.take() {
+                let grace = Duration::from_secs(30);
+                let stopped = tokio::time::timeout(grace * 2, running.scheduler.shutdown(grace)).await;
+                if stopped.is_err() {
+                    violations
+                        .push(judge::violation("H4", format!("worker-{index} did not stop in {grace:?}")));
+                }
+            }
+        }
+        self.puts.abort_all();
+        let world = &self.world;
+        violations.extend(world.violations());
+        let rows = self.rows.lock().expect("no actor panics in it");
+        violations.extend(judge::leases(world, &rows, FAILOVER));
+        violations.extend(judge::requests(&world.sim.trace()));
+        self.reached.observe(&world.history);
+        Outcome {
+            violations,
+            reached: self.reached,
+            history: world.history.text(),
+            trace: world.sim.trace().join("\n"),
+            events: world.history.read(<[_]>::len),
+            virtual_millis: world.now_millis(),
+        }
+    }
+}
+
+fn producer(world: &World, index: usize, how: &ProducerPlan) -> Producer {
+    let config = ProducerConfig::new(STREAM)
+        .with_seed(world.seed ^ index as u64)
+        .with_aggregation_enabled(how.aggregation)
+        .with_record_max_buffered_time(Duration::from_millis(how.buffered_millis))
+        .with_record_ttl(Duration::from_millis(how.ttl_millis))
+        .with_max_record_size(100_000)
+        .with_max_outstanding_bytes(how.outstanding_bytes)
+        .with_request_timeout(Duration::from_millis(how.request_timeout_millis));
+    Producer::start(&world.sim.client_named(format!("producer-{index}")), config)
+        .expect("a valid configuration")
+}
+
+async fn worker_of(world: &World, how: WorkerPlan, life: usize, process: &Process) -> Scheduler {
+    let name = process.name.as_str();
+    let clock = Clock::with_rate(1.0 + f64::from(how.clock_ppm) / 1e6).frozen_by(&process.freezer);
+    let config = ConsumerConfig::new("tests", STREAM, name)
+        .with_initial_position(InitialPosition::TrimHorizon)
+        .with_failover_time(FAILOVER)
+        .with_max_records(how.max_records)
+        .with_seed(world.seed ^ (life as u64) << 8)
+        .with_clock(clock);
+    let work =
+        Work { policy: how.policy, work: Duration::from_millis(how.work_millis), fail_every: how.fail_every };
+    let store = Arc::new(CompareAndSetStore::new(process.table.clone()));
+    // A start can meet a fault that is still in force; an operator would start again.
+    loop {
+        let (client, factory) = (process.network.client(&world.sim, name), world.recorders(name, work));
+        match Scheduler::start(
+            &client,
+            config.clone(),
+            Arc::<CompareAndSetStore<WorkerTable>>::clone(&store),
+            factory,
+        )
+        .await
+        {
+            Ok(scheduler) => return scheduler,
+            Err(error) => {
+                world.note(format!("{name} does not start: {error}"));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+fn record(uid: u64, keys: Keys, largest: usize, rng: &mut SmallRng) -> UserRecord {
+    let data = payload(uid, rng.random_range(0..=largest));
+    match keys {
+        Keys::Many => UserRecord::new(format!("key-{}", rng.random_range(0..64)), data),
+        Keys::One => UserRecord::new("the-one-key", data),
+        Keys::Edges => {
+            let half = u128::MAX / 2;
+            let edges = [0, 1, half, half + 1, u128::MAX - 1, u128::MAX];
+            let key = HashKey::new(edges[rng.random_range(0..edges.len())]);
+            UserRecord::new("edge", data).with_explicit_hash_key(key)
+        }
+    }
+}
