@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use kinesis_shard::{Checkpoint, ExtendedSequenceNumber, ShardId};
+use kinesis_shard::{Checkpoint, Clock, ExtendedSequenceNumber, ShardId};
 
+use crate::board::Progress;
+use crate::event::ConsumerEvent;
 use crate::lease::held::{HeldLease, HeldLeaseError};
 use crate::lease::{LeaseStoreError, WorkerId};
-use crate::stats::Stats;
+use crate::reports::Reports;
 
 mod positions;
 
@@ -103,10 +105,35 @@ pub struct Checkpointer {
 struct Shared {
     shard_id: ShardId,
     lease: HeldLease,
-    stats: Arc<Stats>,
+    notes: Notes,
     positions: Mutex<Positions>,
     /// Held over admit, write and note: two checkpoints at once must reach the store in the order of their positions.
     turn: tokio::sync::Mutex<()>,
+}
+
+/// Who is told of checkpoints.
+#[derive(Debug)]
+pub(crate) struct Notes {
+    pub(crate) reports: Reports,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) clock: Clock,
+}
+
+impl Notes {
+    fn written(&self, at: Checkpoint) {
+        self.reports.stats.checkpoints_written.one();
+        self.progress.checkpointed(at, self.clock.now());
+    }
+
+    fn failed(&self, error: &CheckpointError) {
+        self.reports.stats.checkpoints_failed.one();
+        // That the lease is gone is told once, by whoever finds it.
+        if !matches!(error, CheckpointError::LeaseLost { .. }) {
+            let shard = self.progress.shard().clone();
+            let error = error.to_string().into();
+            self.reports.events.emit(ConsumerEvent::CheckpointFailed { shard, error });
+        }
+    }
 }
 
 impl fmt::Debug for Checkpointer {
@@ -120,11 +147,11 @@ impl fmt::Debug for Checkpointer {
 }
 
 impl Checkpointer {
-    pub(crate) fn new(lease: HeldLease, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(lease: HeldLease, notes: Notes) -> Self {
         let shard_id = lease.key().shard_id();
         let positions = Mutex::new(Positions::new(lease.start().checkpoint));
         let turn = tokio::sync::Mutex::new(());
-        Self { shared: Arc::new(Shared { shard_id, lease, stats, positions, turn }) }
+        Self { shared: Arc::new(Shared { shard_id, lease, notes, positions, turn }) }
     }
 
     /// The shard.
@@ -186,9 +213,9 @@ impl Checkpointer {
         let admitted = self.positions().admit(asked).map_err(|refused| self.refused(refused))?;
         let Admitted::Write(to) = admitted else { return Ok(()) };
         self.positions().attempted(to);
-        let result = self.shared.lease.checkpoint(to).await;
-        self.shared.stats.checkpoint(result.is_ok());
-        result.map_err(|error| self.failed(error))?;
+        let result = self.shared.lease.checkpoint(to).await.map_err(|error| self.failed(error));
+        result.inspect_err(|error| self.shared.notes.failed(error))?;
+        self.shared.notes.written(to);
         self.positions().stored(to);
         Ok(())
     }

@@ -10,6 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::error::ConfigError;
+use crate::event::EventSink;
 use crate::lease::WorkerId;
 
 /// Where reading starts in a shard for which no checkpoint exists yet.
@@ -30,7 +31,8 @@ pub enum InitialPosition {
 
 /// What happens when [`RecordProcessor::process_records`](crate::RecordProcessor::process_records) keeps failing.
 ///
-/// Until the limit is reached the same batch is handed over again after a growing pause. No variant skips a record.
+/// Until the limit is reached the same batch is handed over again after a growing pause. Nothing is skipped but by
+/// [`SkipBatch`](Self::SkipBatch).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum FailurePolicy {
@@ -39,6 +41,13 @@ pub enum FailurePolicy {
     RetryForever,
     /// After this many attempts give the lease back; another worker (or this one) starts again at the checkpoint.
     StopShard {
+        /// Attempts for one batch, the first one included; 1 to 1,000,000.
+        after_attempts: u32,
+    },
+    /// After this many attempts go on behind the batch, tell it as
+    /// [`ConsumerEvent::BatchSkipped`](crate::ConsumerEvent::BatchSkipped) and count its records. Whoever chooses this
+    /// wants to put them somewhere else: the event names the first and the last.
+    SkipBatch {
         /// Attempts for one batch, the first one included; 1 to 1,000,000.
         after_attempts: u32,
     },
@@ -54,7 +63,9 @@ impl FailurePolicy {
     pub(crate) fn limit(self) -> Option<u32> {
         match self {
             Self::RetryForever => None,
-            Self::StopShard { after_attempts } | Self::StopWorker { after_attempts } => Some(after_attempts),
+            Self::StopShard { after_attempts }
+            | Self::SkipBatch { after_attempts }
+            | Self::StopWorker { after_attempts } => Some(after_attempts),
         }
     }
 }
@@ -88,6 +99,9 @@ pub struct ConsumerConfig {
     pub(crate) task_backoff: Duration,
     pub(crate) max_task_backoff: Duration,
     pub(crate) failure_policy: FailurePolicy,
+    pub(crate) events: EventSink,
+    pub(crate) slow_processor_after: Duration,
+    pub(crate) stuck_after: Duration,
     pub(crate) seed: u64,
     pub(crate) clock: Clock,
 }
@@ -121,6 +135,9 @@ impl ConsumerConfig {
             task_backoff: Duration::from_millis(500),
             max_task_backoff: Duration::from_secs(30),
             failure_policy: FailurePolicy::default(),
+            events: EventSink::default(),
+            slow_processor_after: Duration::from_secs(30),
+            stuck_after: Duration::from_mins(2),
             // The one place where the operating system is asked: everything random descends from this number.
             seed: SmallRng::try_from_rng(&mut rand::rngs::SysRng).map_or(0, |mut rng| rng.random()),
             clock: Clock::default(),
@@ -247,6 +264,32 @@ impl ConsumerConfig {
         self
     }
 
+    /// Where the events of this worker go, besides the log. Default: nowhere.
+    #[must_use]
+    pub fn with_events(mut self, sink: EventSink) -> Self {
+        self.events = sink;
+        self
+    }
+
+    /// From when on a call of the processor counts as slow (KCL `logWarningForTaskAfterMillis`). Default 30 s, 100 ms to
+    /// 1 day.
+    ///
+    /// Off in the KCL. On here, as a call that never returns is otherwise seen only by what does not happen.
+    #[must_use]
+    pub fn with_slow_processor_after(mut self, time: Duration) -> Self {
+        self.slow_processor_after = time;
+        self
+    }
+
+    /// From when on a shard without progress counts as stuck. Default 2 min, 100 ms to 1 day.
+    ///
+    /// It is then told as an event, and [`Scheduler::health`](crate::Scheduler::health) names it. Nothing is stopped.
+    #[must_use]
+    pub fn with_stuck_after(mut self, time: Duration) -> Self {
+        self.stuck_after = time;
+        self
+    }
+
     /// The number from which every random choice of this worker descends. Default: from the operating system.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
@@ -304,7 +347,7 @@ impl ConsumerConfig {
     }
 
     /// Name, value, minimum, maximum; durations in milliseconds.
-    fn table(&self) -> [(&'static str, u128, u128, u128); 12] {
+    fn table(&self) -> [(&'static str, u128, u128, u128); 14] {
         const HOUR: u128 = 3_600_000;
         let attempts = self.failure_policy.limit().unwrap_or(1);
         let least_bytes = limits::MAX_GET_RECORDS_BYTES as u128;
@@ -322,6 +365,8 @@ impl ConsumerConfig {
             ("max_prefetch_bytes", self.max_prefetch_bytes as u128, least_bytes, 1 << 40),
             ("task_backoff (ms)", self.task_backoff.as_millis(), 1, HOUR),
             ("max_task_backoff (ms)", self.max_task_backoff.as_millis(), 1, HOUR),
+            ("slow_processor_after (ms)", self.slow_processor_after.as_millis(), 100, 24 * HOUR),
+            ("stuck_after (ms)", self.stuck_after.as_millis(), 100, 24 * HOUR),
             ("failure_policy.after_attempts", attempts.into(), 1, 1_000_000),
         ]
     }
@@ -358,6 +403,8 @@ mod tests {
             ("max_prefetch_bytes", config().with_max_prefetch_bytes(1)),
             ("task_backoff (ms)", config().with_task_backoff(Duration::ZERO)),
             ("max_task_backoff (ms)", config().with_max_task_backoff(Duration::from_secs(3_601))),
+            ("slow_processor_after (ms)", config().with_slow_processor_after(Duration::ZERO)),
+            ("stuck_after (ms)", config().with_stuck_after(Duration::from_hours(25))),
             (
                 "failure_policy.after_attempts",
                 config().with_failure_policy(FailurePolicy::StopShard { after_attempts: 0 }),

@@ -106,17 +106,35 @@ mod bell;
 // The calls to the service.
 mod transport;
 
+// What happens, as values, and where it is told.
+mod event;
+
+// Where each shard stands.
+mod board;
+
+// Which shards make no progress, and why.
+mod watchdog;
+
 // Counters under the KCL's metric names.
 mod stats;
+
+// Events, board and counters in one hand.
+mod reports;
+
+// Whether the worker is well.
+mod health;
 
 // Errors of a whole worker.
 mod error;
 
 /// For implementing [`RecordProcessor`] and [`LeaseStore`].
 pub use async_trait::async_trait;
+pub use board::{ShardState, ShardStatus, StuckWhy};
 pub use checkpoint::{CheckpointError, Checkpointer, PreparedCheckpoint};
 pub use config::{ConsumerConfig, FailurePolicy, InitialPosition};
 pub use error::{BoxError, ConfigError, StartError, WorkerError};
+pub use event::{ConsumerEvent, EventReceiver, EventSink, ProcessorCall, Severity, StreamShard};
+pub use health::{Health, HealthState};
 pub use lease::{Lease, LeaseCounter, LeaseKey, LeaseStore, LeaseStoreError, MemoryLeaseStore, WorkerId};
 pub use processor::{
     InitializationInput, LeaseLostInput, ProcessRecordsInput, RecordProcessor, RecordProcessorFactory,

@@ -16,6 +16,7 @@ use tracing::Instrument;
 use crate::bell::Bell;
 use crate::config::ConsumerConfig;
 use crate::error::{StartError, WorkerError, panic_text};
+use crate::health::Health;
 use crate::lease::held::HeldLease;
 use crate::lease::keeper::{Keeper, KeeperCommand, KeeperError, KeeperSettings};
 use crate::lease::{LeaseKey, LeaseStore};
@@ -24,6 +25,7 @@ use crate::shard_consumer::End;
 use crate::shard_task::{Context, ShardTask};
 use crate::stats::ConsumerStats;
 use crate::transport::{SdkTransport, Transport};
+use crate::watchdog::{Thresholds, Watchdog};
 
 /// Leases that may wait to be started. The keeper waits when it is full; nothing is lost by that.
 const GAINED_CAPACITY: usize = 16;
@@ -76,6 +78,7 @@ enum Finished {
     Shard { key: LeaseKey, tenure: u64, result: Result<End, String> },
     Keeper(Result<(), WorkerError>),
     Dispatcher,
+    Watchdog,
 }
 
 impl fmt::Debug for Scheduler {
@@ -121,8 +124,10 @@ impl Scheduler {
         {
             return Err(error.into());
         }
-        let keeper = Keeper::new(store, Arc::clone(&transport) as _, config.clock.clone(), settings(&config));
-        let context = Arc::new(Context::new(config, transport, Box::new(factory)));
+        let context =
+            Arc::new(Context::new(Arc::clone(&config), Arc::clone(&transport) as _, Box::new(factory)));
+        let settings = KeeperSettings { reports: context.reports.clone(), ..settings(&config) };
+        let keeper = Keeper::new(store, transport, config.clock.clone(), settings);
         let shared = Arc::new(Shared {
             context,
             tasks: Mutex::default(),
@@ -143,6 +148,13 @@ impl Scheduler {
     /// Counters since the start.
     pub fn stats(&self) -> ConsumerStats {
         self.shared.context.stats.snapshot()
+    }
+
+    /// How the worker is: every shard with what it does and waits for, and one word for a liveness probe.
+    pub fn health(&self) -> Health {
+        let context = &self.shared.context;
+        let now = context.clock.now();
+        Health::of(&context.config, &context.reports, now, context.shutdown.has_rung(), context.error())
     }
 
     /// The shards that this worker holds now, in order of their ids.
@@ -214,9 +226,30 @@ impl Shared {
             })
         };
         let dispatcher = Dispatcher { shared: Arc::clone(self), commands, gained };
+        let watchdog = Arc::clone(self).watch();
         let mut tasks = self.tasks();
+        tasks.spawn(watchdog.instrument(span.clone()));
         tasks.spawn(keeper.instrument(span.clone()));
         tasks.spawn(dispatcher.run().instrument(span));
+    }
+
+    /// Looks at the shards again and again, until all of them have ended.
+    async fn watch(self: Arc<Self>) -> Finished {
+        let Context { config, clock, reports, .. } = &*self.context;
+        let thresholds = Thresholds { slow: config.slow_processor_after, stuck: config.stuck_after };
+        let mut watchdog = Watchdog::new(thresholds);
+        loop {
+            tokio::select! {
+                // The first fires once, and then it is over.
+                biased;
+                () = self.drained.rung() => return Finished::Watchdog,
+                () = clock.sleep(watchdog.interval()) => {
+                    for event in watchdog.look(clock.now(), &reports.board.all()) {
+                        reports.events.emit(event);
+                    }
+                }
+            }
+        }
     }
 
     /// Starts a shard, or lets it wait for the end of its earlier tenure.
@@ -240,6 +273,7 @@ impl Shared {
 
     /// Writes down how a shard ended; the lease that waited for it, if there is one.
     fn ended(&self, key: &LeaseKey, tenure: u64, result: Result<End, String>) -> Option<HeldLease> {
+        self.context.reports.board.leave(key);
         let mut book = self.book();
         if book.running.get(key) == Some(&tenure) {
             book.running.remove(key);
@@ -297,7 +331,7 @@ impl Dispatcher {
                             shared.context.fail(error);
                         }
                     }
-                    Finished::Dispatcher => {}
+                    Finished::Dispatcher | Finished::Watchdog => {}
                 },
                 lease = self.gained.recv(), if !self.gained.is_closed() || !self.gained.is_empty() => {
                     if let Some(lease) = lease {

@@ -67,6 +67,17 @@ pub(crate) enum Call {
     NotBegun,
 }
 
+/// What is to become of the batch after a call of `process_records`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Processed {
+    /// It is processed.
+    Done,
+    /// It is given up, and counts as processed: the user's policy says so.
+    Skip,
+    /// It will be handed over again, in this tenure or in another.
+    Keep,
+}
+
 /// ```text
 ///                    parents ended          done               shutdown           done
 /// WAITING_ON_PARENTS -------------> INITIALIZING -> PROCESSING -------> SHUTDOWN_REQUESTED --.
@@ -246,21 +257,27 @@ impl ShardConsumer {
     }
 
     /// `process_records` returned.
-    pub(crate) fn processed(&mut self, now: Instant, call: Call) {
+    pub(crate) fn processed(&mut self, now: Instant, call: Call) -> Processed {
         self.end_step(Step::Process);
-        match (call, self.state) {
-            (Call::Done, State::Processing { batch: Some(Batch { ends_shard: true }) }) => {
-                self.enter(State::ShuttingDown(Ending::CreatingChildren));
-            }
-            (Call::Done, _) => self.enter(State::Processing { batch: None }),
-            (Call::Failed, _)
-                if self.settings.failure_policy.limit().is_some_and(|most| self.attempt() >= most) =>
-            {
+        let policy = self.settings.failure_policy;
+        let enough = policy.limit().is_some_and(|most| self.attempt() >= most);
+        let processed = match call {
+            Call::Done => Processed::Done,
+            Call::Failed if enough && matches!(policy, FailurePolicy::SkipBatch { .. }) => Processed::Skip,
+            Call::Failed | Call::NotBegun => Processed::Keep,
+        };
+        match (processed, self.state) {
+            (Processed::Keep, _) if call == Call::Failed && enough => {
                 self.enter(State::ShuttingDown(Ending::Releasing { end: End::GaveUp, told: false }));
             }
-            _ => self.again(now, call),
+            (Processed::Keep, _) => self.again(now, call),
+            (_, State::Processing { batch: Some(Batch { ends_shard: true }) }) => {
+                self.enter(State::ShuttingDown(Ending::CreatingChildren));
+            }
+            _ => self.enter(State::Processing { batch: None }),
         }
         self.settle();
+        processed
     }
 
     /// The children's leases exist, or could not be created.

@@ -8,8 +8,10 @@ use futures::future::{BoxFuture, FutureExt, pending};
 use kinesis_shard::{Checkpoint, ShardId};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::checkpoint::Checkpointer;
+use crate::board::{Progress, ShardState};
+use crate::checkpoint::{self, Checkpointer};
 use crate::error::WorkerError;
+use crate::event::{ConsumerEvent, ProcessorCall, StreamShard};
 use crate::fetch::polling::{Polling, PollingSettings};
 use crate::fetch::{ChildShard, FetchStep, Fetched, Fetcher, ReadFrom};
 use crate::lease::NewLease;
@@ -17,8 +19,8 @@ use crate::lease::held::HeldLease;
 use crate::processor::{
     InitializationInput, LeaseLostInput, RecordProcessor, ShardEndedInput, ShutdownRequestedInput,
 };
-use crate::shard_consumer::{Call, End, ShardConsumer, ShardConsumerSettings, Step};
-use crate::user_record::Unpacker;
+use crate::shard_consumer::{Call, End, Processed, ShardConsumer, ShardConsumerSettings, Step};
+use crate::user_record::{Unpacker, UserRecord};
 
 // What is handed over in one call.
 mod batch;
@@ -44,6 +46,7 @@ pub(crate) struct ShardTask {
     lease: HeldLease,
     checkpointer: Checkpointer,
     consumer: ShardConsumer,
+    progress: Arc<Progress>,
     /// `None`: the shard was finished before.
     fetcher: Option<Box<dyn Fetcher>>,
     unpacker: Unpacker,
@@ -105,8 +108,21 @@ impl ShardTask {
             Some(_) => ShardConsumer::new(settings),
             None => ShardConsumer::finished(settings),
         };
+        let progress = Arc::new(Progress::new(
+            context.reports.events.shard(lease.key()),
+            config.worker_id.clone(),
+            start.parents.clone(),
+            start.checkpoint,
+            context.clock.now(),
+        ));
+        let notes = checkpoint::Notes {
+            reports: context.reports.clone(),
+            progress: Arc::clone(&progress),
+            clock: context.clock.clone(),
+        };
         Self {
-            checkpointer: Checkpointer::new(lease.clone(), Arc::clone(&context.stats)),
+            checkpointer: Checkpointer::new(lease.clone(), notes),
+            progress,
             unpacker: Unpacker::new(shard_id.clone(), after, range),
             consumer,
             fetcher,
@@ -131,6 +147,7 @@ impl ShardTask {
         let (mut watch_lease, mut watch_shutdown) = (true, true);
         let mut parents_seen = context.parents.rings();
         context.stats.lag(&self.shard_id, 0);
+        context.reports.board.enter(lease.key().clone(), Arc::clone(&self.progress));
         loop {
             let now = context.clock.now();
             let read_at = self.start_reading(now);
@@ -177,12 +194,14 @@ impl ShardTask {
             FetchStep::WaitUntil(instant) => Some(instant),
             FetchStep::Idle => None,
             FetchStep::StreamGone => {
-                self.context
-                    .fail(WorkerError::StreamGone { stream: Arc::clone(&self.context.config.stream) });
+                let stream = Arc::clone(&self.shard().stream);
+                self.tell(ConsumerEvent::StreamVanished { stream: Arc::clone(&stream) });
+                self.context.fail(WorkerError::StreamGone { stream });
                 None
             }
             step => {
-                self.reading = Some(read::read(&self.context, self.shard_id.clone(), step).boxed());
+                self.reading =
+                    Some(read::read(&self.context, self.shard_id.clone(), step, &self.progress).boxed());
                 None
             }
         }
@@ -191,6 +210,9 @@ impl ShardTask {
     /// Carries out what the consumer says.
     fn start_step(&mut self, now: Instant) -> Next {
         let step = self.consumer.next(now);
+        if let Some(state) = state_of(step) {
+            self.progress.state(state, now);
+        }
         let ended = match step {
             Step::Complete(end) => return Next::Over(end),
             Step::WaitUntil(instant) => return Next::Wait(Some(instant)),
@@ -224,6 +246,9 @@ impl ShardTask {
             | Step::ShardEnded
             | Step::ShutdownRequested
             | Step::LeaseLost => {
+                if let Some(call) = call_of(step) {
+                    self.progress.call_began(call, now);
+                }
                 let called = call::call(
                     Arc::clone(&self.context),
                     self.lease.clone(),
@@ -271,8 +296,12 @@ impl ShardTask {
         let stats = &self.context.stats;
         stats.suspicious_aggregates.add(found.suspicious_count);
         stats.out_of_range_aggregates.add(found.out_of_range_count);
+        let shard = || self.shard().clone();
         if found.suspicious_count > 0 {
-            tracing::warn!(shard_id = %self.shard_id, count = found.suspicious_count, "broken aggregates are handed over whole");
+            self.tell(ConsumerEvent::BrokenAggregate { shard: shard(), count: found.suspicious_count });
+        }
+        if found.out_of_range_count > 0 {
+            self.tell(ConsumerEvent::AggregateOutOfRange { shard: shard(), count: found.out_of_range_count });
         }
         let empty_call = self.context.config.call_process_records_even_for_empty_list
             && was_empty
@@ -307,33 +336,37 @@ impl ShardTask {
         if let Some(millis_behind) = read.millis_behind_latest() {
             self.context.stats.get_records_success.one();
             self.context.stats.lag(&self.shard_id, millis_behind);
+            self.progress.polled(Some(millis_behind), now);
         }
         if fetcher.answered(now, read.answer) {
             self.holds.push_back(read.hold);
         }
         for event in fetcher.take_events() {
-            self.context.note(&self.shard_id, &event);
+            self.context.note(&self.progress, event);
         }
     }
 
     fn ended(&mut self, now: Instant, ended: Ended) {
-        let shard_id = &self.shard_id;
-        let logged = |what: &'static str, error: String| {
-            tracing::warn!(%shard_id, error, "{what} failed, it is tried again");
+        let progress = &self.progress;
+        let noted = |what: &'static str, error: Option<&String>| {
+            let failure = error.map(|error| -> Arc<str> { format!("{what}: {error}").into() });
+            if let Some(error) = &failure {
+                tracing::warn!(%error, "a step failed, it is tried again");
+            }
+            progress.step_ended(failure);
         };
         match ended {
             Ended::Parents(result) => {
-                self.consumer
-                    .parents_checked(now, result.map_err(|error| logged("looking up parents", error)));
+                noted("looking up parents", result.as_ref().err());
+                self.consumer.parents_checked(now, result.map_err(drop));
             }
             Ended::Children(result) => {
-                self.consumer.children_created(
-                    now,
-                    result.map_err(|error| logged("creating leases of children", error)),
-                );
+                noted("creating leases of children", result.as_ref().err());
+                self.consumer.children_created(now, result.map_err(drop));
             }
             Ended::Released(result) => {
-                self.consumer.released(now, result.map_err(|error| logged("giving the lease back", error)));
+                noted("giving the lease back", result.as_ref().err());
+                self.consumer.released(now, result.map_err(drop));
             }
             Ended::Called(step, called) => self.called(now, step, called),
         }
@@ -341,41 +374,130 @@ impl ShardTask {
 
     fn called(&mut self, now: Instant, step: Step, called: Called) {
         self.processor = called.processor;
-        if let Some(message) = called.failure {
+        let failure = called.failure.or_else(|| self.not_acknowledged(step, called.call));
+        match called.call {
+            Call::NotBegun => self.progress.call_not_made(),
+            _ => self.progress.call_returned(failure.clone()),
+        }
+        if let Some(error) = failure {
             self.context.stats.processor_failures.one();
-            let attempt = self.consumer.attempt();
-            tracing::warn!(shard_id = %self.shard_id, attempt, error = %message, "the processor failed in {step:?}");
-            self.last_failure = message;
+            self.tell_failure(step, &error);
+            self.last_failure = error;
         }
         match step {
-            Step::Initialize => self.consumer.initialized(now, called.call),
-            Step::Process => {
-                self.checkpointer.call_returned(called.call == Call::Done);
-                if called.call == Call::Done
-                    && let Some(batch) = self.batch.take()
-                {
-                    self.context.stats.process_records_success.one();
-                    self.context.stats.records_processed.add(batch.records.len() as u64);
-                    self.context.stats.data_bytes_processed.add(batch.data_bytes);
+            Step::Initialize => {
+                if called.call == Call::Done {
+                    let checkpoint = self.lease.start().checkpoint;
+                    self.tell(ConsumerEvent::ShardStarted { shard: self.shard().clone(), checkpoint });
                 }
-                self.consumer.processed(now, called.call);
+                self.consumer.initialized(now, called.call);
+            }
+            Step::Process => {
+                let attempts = self.consumer.attempt();
+                let processed = self.consumer.processed(now, called.call);
+                self.processed(now, processed, attempts);
             }
             Step::ShardEnded => {
-                let acknowledged = self.checkpointer.is_finished();
-                if called.call == Call::Done && !acknowledged {
-                    tracing::warn!(shard_id = %self.shard_id, "shard_ended returned without checkpoint(): it is called again");
-                }
-                self.consumer.shard_ended(now, called.call, acknowledged);
+                self.consumer.shard_ended(now, called.call, self.checkpointer.is_finished());
             }
             Step::ShutdownRequested => self.consumer.shutdown_notified(now, called.call),
             _ => self.consumer.lease_lost_told(),
         }
     }
 
+    /// What a call of `shard_ended` did wrong that returned `Ok` without having stored the end.
+    fn not_acknowledged(&self, step: Step, call: Call) -> Option<Arc<str>> {
+        (step == Step::ShardEnded && call == Call::Done && !self.checkpointer.is_finished())
+            .then(|| "returned without checkpoint()".into())
+    }
+
+    fn tell_failure(&self, step: Step, error: &Arc<str>) {
+        let (shard, attempt) = (self.shard().clone(), self.consumer.attempt());
+        let Some(call) = call_of(step) else { return };
+        if self.not_acknowledged(step, Call::Done).is_some() && **error == *"returned without checkpoint()" {
+            return self.tell(ConsumerEvent::EndNotAcknowledged { shard, attempt });
+        }
+        let batch = self.batch.as_ref().filter(|_| step == Step::Process);
+        let first = batch.and_then(|batch| batch.records.first()).map(UserRecord::position);
+        self.tell(ConsumerEvent::ProcessorFailed { shard, call, attempt, first, error: Arc::clone(error) });
+    }
+
+    /// The batch in hand was processed, or given up.
+    fn processed(&mut self, now: Instant, processed: Processed, attempts: u32) {
+        let over = matches!(processed, Processed::Done | Processed::Skip);
+        self.checkpointer.call_returned(over);
+        let Some(batch) = self.batch.take_if(|_| over) else { return };
+        let ends = batch.records.first().zip(batch.records.last());
+        if let Some((first, last)) = ends.map(|(first, last)| (first.position(), last.position())) {
+            self.progress.delivered(Checkpoint::At(last), now);
+            if processed == Processed::Skip {
+                self.context.stats.records_skipped.add(batch.records.len() as u64);
+                self.tell(ConsumerEvent::BatchSkipped {
+                    shard: self.shard().clone(),
+                    first,
+                    last,
+                    record_count: batch.records.len(),
+                    attempts,
+                    error: Arc::clone(&self.last_failure),
+                });
+            }
+        }
+        if processed == Processed::Done {
+            self.context.stats.process_records_success.one();
+            self.context.stats.records_processed.add(batch.records.len() as u64);
+            self.context.stats.data_bytes_processed.add(batch.data_bytes);
+        }
+    }
+
+    fn shard(&self) -> &StreamShard {
+        self.progress.shard()
+    }
+
+    fn tell(&self, event: ConsumerEvent) {
+        self.context.reports.events.emit(event);
+    }
+
     fn over(self, end: End) -> End {
+        let shard = self.shard().clone();
+        match end {
+            End::Finished => {
+                let children = self.children.iter().map(|child| child.key.shard_id()).collect();
+                self.tell(ConsumerEvent::ShardEnded { shard, children });
+            }
+            End::GaveUp => {
+                self.tell(ConsumerEvent::ShardGivenUp { shard, error: Arc::clone(&self.last_failure) });
+            }
+            End::LeaseLost | End::Released => {}
+        }
         self.context.over(&self.shard_id, end, &self.last_failure);
         end
     }
+}
+
+/// What a step is called in a status; `None`: it goes on with what it was doing.
+fn state_of(step: Step) -> Option<ShardState> {
+    Some(match step {
+        Step::CheckParents => ShardState::WaitingForParents,
+        Step::Initialize => ShardState::Initializing,
+        Step::TakeBatch => ShardState::Reading,
+        Step::Process => ShardState::Processing,
+        Step::CreateChildren => ShardState::CreatingChildren,
+        Step::ShardEnded => ShardState::EndingShard,
+        Step::ShutdownRequested => ShardState::ShuttingDown,
+        Step::LeaseLost | Step::Release => ShardState::Leaving,
+        Step::WaitUntil(_) | Step::Idle | Step::Complete(_) => return None,
+    })
+}
+
+fn call_of(step: Step) -> Option<ProcessorCall> {
+    Some(match step {
+        Step::Initialize => ProcessorCall::Initialize,
+        Step::Process => ProcessorCall::ProcessRecords,
+        Step::ShardEnded => ProcessorCall::ShardEnded,
+        Step::ShutdownRequested => ProcessorCall::ShutdownRequested,
+        Step::LeaseLost => ProcessorCall::LeaseLost,
+        _ => return None,
+    })
 }
 
 /// The outcome of what is under way; never, when nothing is. Dropping it leaves what is under way where it was.

@@ -34,6 +34,8 @@ pub struct ConsumerStats {
     pub process_records_success: u64,
     /// Calls of any kind that returned an error or panicked; a count.
     pub processor_failures: u64,
+    /// Records of batches that were given up, as the failure policy says; a count.
+    pub records_skipped: u64,
     /// `UpdateLease.Success`: checkpoints written; a count.
     pub checkpoints_written: u64,
     /// Checkpoints that the store did not take; a count.
@@ -74,8 +76,8 @@ macro_rules! counters {
 
 counters! {
     records_processed, data_bytes_processed, lost_leases, get_records_success, get_records_failures,
-    get_records_throttled, expired_iterator, process_records_success, processor_failures, checkpoints_written,
-    checkpoints_failed, shards_ended, suspicious_aggregates, out_of_range_aggregates, gaps,
+    get_records_throttled, expired_iterator, process_records_success, processor_failures, records_skipped,
+    checkpoints_written, checkpoints_failed, shards_ended, suspicious_aggregates, out_of_range_aggregates, gaps,
 }
 
 /// A count that only grows.
@@ -93,10 +95,6 @@ impl Counter {
 }
 
 impl Stats {
-    pub(crate) fn checkpoint(&self, written: bool) {
-        if written { self.checkpoints_written.one() } else { self.checkpoints_failed.one() }
-    }
-
     /// A shard is held, and this far behind.
     pub(crate) fn lag(&self, shard: &ShardId, millis_behind: u64) {
         self.lag.lock().unwrap_or_else(PoisonError::into_inner).insert(shard.clone(), millis_behind);

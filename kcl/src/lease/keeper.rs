@@ -28,6 +28,8 @@ use super::calls::Calls;
 use super::held::{EndedLeases, Hands, HeldLease};
 use super::tenure::{End, Tenure};
 use super::{Lease, LeaseCounter, LeaseKey, LeaseStore};
+use crate::event::ConsumerEvent;
+use crate::reports::Reports;
 
 // What a keeper is told.
 mod settings;
@@ -192,7 +194,8 @@ impl Running {
             Done::Synced(result) => self.synced(result, now),
             Done::Scanned(Ok(leases), answered_at) => self.scanned(&leases, answered_at, now),
             Done::Scanned(Err(error), _) => {
-                tracing::warn!(%error, "reading the lease table failed");
+                let error = error.to_string().into();
+                self.reports().events.emit(ConsumerEvent::LeaseTableUnreadable { error });
                 self.agenda.scanned(now, 0, &mut self.rng);
             }
             Done::Took(key, counter, tenure) => self.took(key, counter, tenure.map(|tenure| *tenure)),
@@ -225,10 +228,16 @@ impl Running {
     }
 
     fn synced(&mut self, result: Result<Synced, SyncError>, now: Instant) {
+        if result.is_ok() {
+            self.reports().board.synced(now);
+        }
         match result {
             Ok(synced) if synced.created > 0 => self.agenda.scan_soon(now),
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "shard sync failed, it is repeated at its interval"),
+            Err(error) => self.reports().events.emit(ConsumerEvent::ShardSyncFailed {
+                stream: self.reports().events.stream(),
+                error: error.to_string().into(),
+            }),
         }
         if !self.stopping {
             self.agenda.synced(now, &mut self.rng);
@@ -240,6 +249,7 @@ impl Running {
             return;
         }
         self.agenda.scanned(now, leases.len(), &mut self.rng);
+        self.reports().board.scanned(now);
         self.observations.record(leases, self.settings.failover_time, answered_at);
         self.note_marks(leases);
         let mut held: BTreeSet<LeaseKey> = self.held.keys().cloned().collect();
@@ -314,11 +324,29 @@ impl Running {
             self.jobs.push(Box::pin(release));
             return;
         }
-        tracing::info!(lease_key = %key, checkpoint = ?held.start().checkpoint, "lease gained");
+        let (shard, checkpoint) = (self.reports().events.shard(&key), held.start().checkpoint);
+        self.reports().events.emit(ConsumerEvent::LeaseTaken { shard, checkpoint });
         self.agenda.renew_at(held.renew_at(), key.clone());
         self.held.insert(key, held.clone());
         let gained = self.gained.clone();
         self.jobs.push(Box::pin(async move { Done::Delivered(gained.send(held).await.is_ok()) }));
+    }
+
+    fn reports(&self) -> &Reports {
+        &self.settings.reports
+    }
+
+    fn tell_end(&self, key: &LeaseKey, end: Option<&End>) {
+        let events = &self.reports().events;
+        let shard = events.shard(key);
+        events.emit(match end {
+            // The shard's task tells this one itself.
+            None => return,
+            Some(End::Released) => ConsumerEvent::LeaseReleased { shard },
+            Some(End::HandedOver(to)) => ConsumerEvent::LeaseHandedOver { shard, to: to.clone() },
+            Some(End::Moved(to)) => ConsumerEvent::LeaseLost { shard, moved_to: to.clone() },
+            Some(End::Deleted | End::Expired) => ConsumerEvent::LeaseLost { shard, moved_to: None },
+        });
     }
 
     /// Forgets the leases that are over. What ended by time is still ours to take again.
@@ -330,6 +358,7 @@ impl Running {
             let Some(held) = self.held.remove(&key) else { continue };
             self.agenda.forget(&key);
             let belief = held.snapshot();
+            self.tell_end(&key, belief.end());
             match belief.end() {
                 Some(End::Expired) => {
                     self.left_behind.insert(key, belief.left_behind().collect());

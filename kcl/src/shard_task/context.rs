@@ -4,10 +4,13 @@ use kinesis_shard::{Clock, ShardId, md5};
 
 use super::read::Budget;
 use crate::bell::Bell;
+use crate::board::{Progress, ReadState};
 use crate::config::{ConsumerConfig, FailurePolicy};
 use crate::error::WorkerError;
+use crate::event::{ConsumerEvent, Events};
 use crate::fetch::FetchEvent;
 use crate::processor::RecordProcessorFactory;
+use crate::reports::Reports;
 use crate::shard_consumer::End;
 use crate::stats::Stats;
 use crate::transport::Transport;
@@ -17,6 +20,7 @@ pub(crate) struct Context {
     pub(crate) clock: Clock,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) factory: Box<dyn RecordProcessorFactory>,
+    pub(crate) reports: Reports,
     pub(crate) stats: Arc<Stats>,
     pub(super) budget: Budget,
     /// Rings once: finish the running calls, tell the processors, give the leases back.
@@ -34,13 +38,16 @@ impl Context {
         transport: Arc<dyn Transport>,
         factory: Box<dyn RecordProcessorFactory>,
     ) -> Self {
+        let stats = Arc::new(Stats::default());
+        let events = Events::new(config.events.clone(), Arc::clone(&config.stream));
         Self {
             clock: config.clock.clone(),
             budget: Budget::new(config.max_prefetch_bytes),
             config,
             transport,
             factory,
-            stats: Arc::new(Stats::default()),
+            reports: Reports { events, board: Arc::default(), stats: Arc::clone(&stats) },
+            stats,
             shutdown: Bell::default(),
             parents: Bell::default(),
             failed: Bell::default(),
@@ -52,19 +59,24 @@ impl Context {
     pub(crate) fn fail(&self, error: WorkerError) {
         let mut place = self.error.lock().unwrap_or_else(PoisonError::into_inner);
         if place.is_none() {
-            tracing::error!(%error, "the worker stops");
+            let text = error.to_string().into();
             *place = Some(error);
             drop(place);
+            self.reports.events.emit(ConsumerEvent::WorkerFailed { error: text });
             self.failed.ring();
             self.shutdown.ring();
         }
     }
 
+    /// Why the worker failed, if it did.
+    pub(crate) fn error(&self) -> Option<WorkerError> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Resolves once the worker has failed. Cancel safe.
     pub(crate) async fn failure(&self) -> WorkerError {
         self.failed.rung().await;
-        let error = self.error.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        error.expect("the error is put in its place before the bell rings")
+        self.error().expect("the error is put in its place before the bell rings")
     }
 
     /// A seed of its own for each tenure of each shard, so that no draw of one shifts another's.
@@ -76,40 +88,50 @@ impl Context {
         seed
     }
 
-    /// Counts and logs what happened while reading.
-    pub(super) fn note(&self, shard_id: &ShardId, event: &FetchEvent) {
-        match event {
+    /// Counts and tells what happened while reading.
+    pub(super) fn note(&self, progress: &Progress, event: FetchEvent) {
+        let stats = &self.stats;
+        let shard = progress.shard().clone();
+        let now = self.clock.now();
+        let failed = |error: Arc<str>| {
+            progress.read(ReadState::Failed(Arc::clone(&error)), now);
+            ConsumerEvent::ReadFailed { shard: shard.clone(), error }
+        };
+        let told = match event {
             FetchEvent::ExpiredIterator => {
-                self.stats.expired_iterator.one();
-                tracing::debug!(%shard_id, "iterator expired, another is opened at the same position");
+                stats.expired_iterator.one();
+                tracing::debug!("iterator expired, another is opened at the same position");
+                return;
             }
             FetchEvent::Throttled => {
-                self.stats.get_records_throttled.one();
-                tracing::debug!(%shard_id, "read limits of the shard are used up, reading slows down");
+                stats.get_records_throttled.one();
+                progress.read(ReadState::Throttled, now);
+                tracing::debug!("read limits of the shard are used up, reading slows down");
+                return;
             }
             FetchEvent::Failed(error) => {
-                self.stats.get_records_failures.one();
-                tracing::warn!(%shard_id, %error, "reading failed");
+                stats.get_records_failures.one();
+                failed(error.to_string().into())
             }
             FetchEvent::InvalidAnswer(what) => {
-                self.stats.get_records_failures.one();
-                tracing::warn!(%shard_id, "an answer with {what} is not believed, reading goes on at the same position");
+                stats.get_records_failures.one();
+                failed(format!("an answer with {what} is not believed").into())
             }
-            FetchEvent::ListingFailed(error) => tracing::warn!(%shard_id, %error, "listing shards failed"),
+            FetchEvent::ListingFailed(error) => failed(format!("listing shards: {error}").into()),
             FetchEvent::LatestReopened => {
-                self.stats.gaps.one();
-                tracing::warn!(%shard_id, "LATEST had to be opened again before a first record: what was put in between is not read");
+                stats.gaps.one();
+                ConsumerEvent::LatestReopened { shard }
             }
             FetchEvent::CheckpointTrimmed { checkpoint, first } => {
-                self.stats.gaps.one();
-                let first = first.map_or_else(|| "TRIM_HORIZON".to_owned(), |first| first.to_string());
-                tracing::warn!(%shard_id, %checkpoint, %first, "the record at the checkpoint is no longer stored: reading goes on at the first one that is, records in between may be lost");
+                stats.gaps.one();
+                ConsumerEvent::GapBelowRetention { shard, checkpoint, first }
             }
             FetchEvent::ShardGone => {
-                self.stats.gaps.one();
-                tracing::warn!(%shard_id, "the shard is no longer listed: what it still held was trimmed, its children go on");
+                stats.gaps.one();
+                ConsumerEvent::ShardVanished { shard }
             }
-        }
+        };
+        self.reports.events.emit(told);
     }
 
     /// Counts how a shard ended, and tells whom it concerns.

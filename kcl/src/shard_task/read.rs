@@ -5,6 +5,7 @@ use kinesis_shard::{ListShardsError, ShardId, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Context;
+use crate::board::{Progress, ReadState};
 use crate::fetch::{FetchAnswer, FetchStep, Listing};
 
 /// The budget counts in KiB, because a semaphore hands out at most 2^32 permits at a time.
@@ -62,16 +63,21 @@ pub(super) fn read(
     context: &Arc<Context>,
     shard: ShardId,
     step: FetchStep,
+    progress: &Arc<Progress>,
 ) -> impl Future<Output = Read> + Send + use<> {
-    let context = Arc::clone(context);
+    let (context, progress) = (Arc::clone(context), Arc::clone(progress));
     async move {
+        let sent = || progress.read(ReadState::Sent, context.clock.now());
         match step {
             FetchStep::OpenIterator(from) => {
+                sent();
                 let answer = FetchAnswer::Iterator(context.transport.open(&shard, from).await);
                 Read { answer, hold: None }
             }
             FetchStep::GetRecords { iterator, limit } => {
+                progress.read(ReadState::AwaitsBudget, context.clock.now());
                 let mut hold = context.budget.reserve().await;
+                sent();
                 let result = context.transport.read(&iterator, limit).await;
                 let bytes = result
                     .as_ref()
@@ -81,6 +87,7 @@ pub(super) fn read(
                 Read { answer: FetchAnswer::Records(result), hold: Some(hold) }
             }
             FetchStep::ListShards => {
+                sent();
                 let listing = match context.transport.shards().await {
                     Ok(shards) => Listing::Shards(shards),
                     Err(ListShardsError::NotFound { .. }) => Listing::StreamNotFound,

@@ -8,6 +8,7 @@ mod world;
 mod delivery;
 mod handover;
 mod leases;
+mod observing;
 mod processing;
 mod resharding;
 mod scanning;

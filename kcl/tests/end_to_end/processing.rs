@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use kcl::{FailurePolicy, WorkerError};
+use kcl::{ConsumerEvent, FailurePolicy, WorkerError};
 
 use crate::world::{Act, Kind, World, text_of, texts};
 
@@ -138,6 +138,42 @@ async fn stop_worker_hands_every_shard_back_and_tells_why() {
     );
     worker.shutdown(GRACE).await;
     assert!(world.store.rows().iter().all(|row| row.owner.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn skip_batch_goes_on_behind_the_batch_and_names_what_was_skipped() {
+    let poison = |text: &str| text == "uid-00007";
+    let world = World::with_script(1, move |input| {
+        if input.records.iter().any(|record| poison(&text_of(record))) {
+            return Err("poison".into());
+        }
+        Ok(Act::CheckpointBatch)
+    });
+    let config = World::config("a")
+        .with_failure_policy(FailurePolicy::SkipBatch { after_attempts: 3 })
+        .with_max_records(5);
+    world.put(texts(0, 20)).await;
+    let worker = world.configured(config).await;
+    world.until("the rest", |_| worker.stats().records_processed == 15).await;
+    let stats = worker.shutdown(GRACE).await.stats;
+    let stored = world.sim.stored("orders");
+    let skipped: Vec<_> = world
+        .news()
+        .into_iter()
+        .filter_map(|event| match event {
+            ConsumerEvent::BatchSkipped { first, last, record_count, attempts, .. } => {
+                Some((first.sequence_number, last.sequence_number, record_count, attempts))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(skipped, [(stored[5].sequence_number, stored[9].sequence_number, 5, 3)]);
+    assert_eq!((stats.records_skipped, stats.processor_failures), (5, 3));
+    assert_eq!(
+        world.row(0).checkpoint,
+        kcl::Checkpoint::At(kcl::ExtendedSequenceNumber::new(stored[19].sequence_number, 0))
+    );
+    world.check_order();
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use kcl::{
-    BoxError, Checkpoint, Checkpointer, ConsumerConfig, ExtendedSequenceNumber, InitializationInput, Lease,
-    LeaseLostInput, MemoryLeaseStore, ProcessRecordsInput, RecordProcessor, Scheduler, ShardEndedInput,
-    ShardId, ShutdownRequestedInput, UserRecord,
+    BoxError, Checkpoint, Checkpointer, ConsumerConfig, ConsumerEvent, EventSink, ExtendedSequenceNumber,
+    InitializationInput, Lease, LeaseLostInput, MemoryLeaseStore, ProcessRecordsInput, RecordProcessor,
+    Scheduler, ShardEndedInput, ShardId, ShutdownRequestedInput, UserRecord,
 };
 use kinesis_shard::{AggregatedRecordWriter, Payload, parse_aggregated};
 use kinesis_sim::Sim;
@@ -63,6 +63,7 @@ pub(crate) struct World {
     pub(crate) store: MemoryLeaseStore,
     pub(crate) began: Instant,
     log: Arc<Mutex<Vec<Event>>>,
+    news: Arc<Mutex<Vec<ConsumerEvent>>>,
     tenures: Arc<Mutex<usize>>,
     script: Arc<Script>,
     /// Calls of `shard_ended` and `shutdown_requested` that go without a checkpoint first.
@@ -89,6 +90,7 @@ impl World {
             store: MemoryLeaseStore::new(),
             began: Instant::now(),
             log: Arc::default(),
+            news: Arc::default(),
             tenures: Arc::default(),
             script: Arc::new(script),
             unacknowledged_ends: Arc::default(),
@@ -116,6 +118,9 @@ impl World {
         let worker = config.worker_id().to_string();
         let client = self.sim.client_named(worker.clone());
         let store = Arc::new(self.store.clone());
+        let news = Arc::clone(&self.news);
+        let config =
+            config.with_events(EventSink::hook(move |event| news.lock().unwrap().push(event.clone())));
         Scheduler::start(&client, config, store, move |shard| world.recorder(&worker, shard)).await.unwrap()
     }
 
@@ -142,6 +147,16 @@ impl World {
         let Payload::Aggregated(data) = writer.finish().payload else { panic!("too few members") };
         let put = self.producer.put_record().stream_name(STREAM).partition_key("a");
         put.data(Blob::new(data.to_vec())).send().await.unwrap();
+    }
+
+    /// What the workers told about themselves, all of them together, in order.
+    pub(crate) fn news(&self) -> Vec<ConsumerEvent> {
+        self.news.lock().unwrap().clone()
+    }
+
+    /// The news in words.
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.news().iter().map(ConsumerEvent::to_string).collect()
     }
 
     pub(crate) fn events(&self) -> Vec<Event> {

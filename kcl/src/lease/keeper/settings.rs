@@ -8,6 +8,7 @@ use crate::config::InitialPosition;
 use crate::lease::assign::Bounds;
 use crate::lease::tenure::Terms;
 use crate::lease::{LeaseStoreError, WorkerId};
+use crate::reports::Reports;
 
 /// By how much a clock may run too fast or too slow, in millionths: 1 %. Crystals are off by up to 100 millionths, time
 /// daemons slew by up to 500, virtual machines add little; a hundredth leaves a wide margin for a fifth of a second of the
@@ -38,6 +39,8 @@ pub(crate) struct KeeperSettings {
     pub(crate) initial_position: InitialPosition,
     /// Where jitter and shuffles come from.
     pub(crate) seed: u64,
+    /// Who is told what happens. Default: nobody.
+    pub(crate) reports: Reports,
 }
 
 impl KeeperSettings {
@@ -56,6 +59,7 @@ impl KeeperSettings {
             clock_error_ppm: CLOCK_ERROR_PPM,
             initial_position: InitialPosition::default(),
             seed,
+            reports: Reports::default(),
         }
     }
 
