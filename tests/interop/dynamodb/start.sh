@@ -8,7 +8,7 @@
 #
 # The server is dynalite, which conditional writes of either style (Expected and ConditionExpression) run against, one
 # item at a time as in the service. It knows neither UpdateContinuousBackups, nor deletion protection, nor tags at
-# creation. Why not DynamoDB Local: its licence is the vendor's own.
+# creation, nor indexes that are added later. Why not DynamoDB Local: its licence is the vendor's own.
 #   DYNAMODB_LIFETIME=<seconds>   it ends by itself after that, whatever became of its caller (default: 1800)
 #   DYNAMODB_PORT=<port>          a fixed port, to start again where a first one was (default: any free port)
 set -eu

@@ -37,3 +37,18 @@ build_java() {
     fi
     classpath=$built/classes:$built/lib/*
 }
+
+# wait_for <word> <file> <process> <tenths of a second>: until the word stands in the file. 1 if the process or the time
+# ended first; then what the file holds was printed.
+wait_for() {
+    wait_tries=0
+    until grep -q "$1" "$2" 2>/dev/null; do
+        wait_tries=$((wait_tries + 1))
+        if [ $wait_tries -gt "$4" ] || ! kill -0 "$3" 2>/dev/null; then
+            grep -q "$1" "$2" && return 0
+            tail -n 40 "$2" >&2
+            return 1
+        fi
+        sleep 0.1
+    done
+}

@@ -1,0 +1,194 @@
+//! What was put against what was read: every record, where its producer was told it is, as it was put, and in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use aws_sdk_kinesis::Client;
+use kinesis_shard::SequenceNumber;
+
+use crate::line::{self, Entry, Line};
+use crate::{Problem, StreamOption};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// What a producer wrote down; may be given several times.
+    #[arg(long, required = true)]
+    put: Vec<PathBuf>,
+    /// What a reader wrote down; may be given several times, for readers that shared the shards.
+    #[arg(long, required = true)]
+    got: Vec<PathBuf>,
+    /// Where to ask for the lineage: no child may have been begun before its parents were read to their end.
+    #[command(flatten)]
+    stream: StreamOption,
+}
+
+/// Where one record is: members of one aggregate differ in the last number.
+type Place = (String, SequenceNumber, u64);
+
+#[derive(Default)]
+struct Check {
+    /// By key and data.
+    put: BTreeMap<(String, String), Line>,
+    delivered: BTreeSet<(String, String)>,
+    /// When each place was first read.
+    first_read: BTreeMap<Place, u64>,
+    holdings: u64,
+    aggregated: u64,
+    repeated: u64,
+    /// Read at a place that nobody was told of: an attempt that was made again elsewhere.
+    copies: u64,
+    problems: Vec<String>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<String, Problem> {
+    let mut check = Check::default();
+    for path in &arguments.put {
+        check.add_put(path)?;
+    }
+    for path in &arguments.got {
+        check.add_got(path)?;
+    }
+    check.judge();
+    if let Some(client) = arguments.stream.client() {
+        let stream = arguments.stream.stream.as_deref().unwrap_or_default();
+        check.judge_lineage(&lineage(&client, stream).await?);
+    }
+    let summary = check.summary();
+    if check.problems.is_empty() {
+        return Ok(summary);
+    }
+    let more = check.problems.len().saturating_sub(20);
+    check.problems.truncate(20);
+    Err(format!("{summary}\n{}\n({more} more)", check.problems.join("\n")).into())
+}
+
+impl Check {
+    fn add_put(&mut self, path: &Path) -> Result<(), Problem> {
+        for entry in line::read(path)? {
+            let Entry::Record(line) = entry else { continue };
+            let identity = (line.key.clone(), line.data.clone());
+            if let Some(other) = self.put.insert(identity, line) {
+                return Err(format!("{}: two records are alike: {other:.200}", path.display()).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn add_got(&mut self, path: &Path) -> Result<(), Problem> {
+        let mut last: BTreeMap<String, (SequenceNumber, u64)> = BTreeMap::new();
+        for entry in line::read(path)? {
+            let line = match entry {
+                Entry::Begin(shard) => {
+                    last.remove(&shard);
+                    self.holdings += 1;
+                    continue;
+                }
+                Entry::Record(line) => line,
+            };
+            let position = (line.sequence_number, line.sub_sequence_number.unwrap_or(0));
+            if let Some(before) = last.insert(line.shard.clone(), position)
+                && before >= position
+            {
+                let (number, sub) = before;
+                self.problems.push(format!("{}: {line:.200} came after {number}/{sub}", path.display()));
+            }
+            self.got(&line);
+        }
+        Ok(())
+    }
+
+    fn got(&mut self, line: &Line) {
+        let identity = (line.key.clone(), line.data.clone());
+        let Some(put) = self.put.get(&identity) else {
+            self.problems.push(format!("nobody put {line:.200}"));
+            return;
+        };
+        // The service returns no explicit hash key; inside an aggregate it is kept.
+        let is_kept = line.is_aggregated != Some(false);
+        if is_kept && put.explicit_hash_key != line.explicit_hash_key {
+            self.problems.push(format!("another explicit hash key than in {put:.200}: {line:.200}"));
+        }
+        self.aggregated += u64::from(line.is_aggregated == Some(true));
+        let sub = line.sub_sequence_number.unwrap_or(0);
+        let place = (line.shard.clone(), line.sequence_number, sub);
+        if let Some(first) = self.first_read.get_mut(&place) {
+            self.repeated += 1;
+            *first = line.millis.min(*first);
+        } else {
+            self.first_read.insert(place, line.millis);
+        }
+        if (&put.shard, put.sequence_number) == (&line.shard, line.sequence_number)
+            && put.sub_sequence_number.is_none_or(|told| told == sub)
+        {
+            self.delivered.insert(identity);
+        } else {
+            self.copies += 1;
+        }
+    }
+
+    fn judge(&mut self) {
+        for (identity, put) in &self.put {
+            if !self.delivered.contains(identity) {
+                self.problems.push(format!("lost, or not where its producer was told: {put:.200}"));
+            }
+        }
+        // Members are numbered from 0 without a hole.
+        let mut members: BTreeMap<(&String, SequenceNumber), (u64, u64)> = BTreeMap::new();
+        for (shard, number, sub) in self.first_read.keys() {
+            let (count, greatest) = members.entry((shard, *number)).or_default();
+            *count += 1;
+            *greatest = (*greatest).max(*sub);
+        }
+        for ((shard, number), (count, greatest)) in members {
+            if count != greatest + 1 {
+                self.problems
+                    .push(format!("{shard} {number}: {count} members, the last is number {greatest}"));
+            }
+        }
+    }
+
+    /// Children with their parents.
+    fn judge_lineage(&mut self, lineage: &[(String, String)]) {
+        for (child, parent) in lineage {
+            let times = |shard| self.first_read.iter().filter(move |((of, ..), _)| of == shard);
+            let began = times(child).map(|(_, millis)| *millis).min();
+            let ended = times(parent).map(|(_, millis)| *millis).max();
+            if let (Some(began), Some(ended)) = (began, ended)
+                && began < ended
+            {
+                let early = ended - began;
+                self.problems.push(format!("{child} was begun {early} ms before {parent} had been read"));
+            }
+        }
+    }
+
+    fn summary(&self) -> String {
+        let shards: BTreeSet<_> = self.first_read.keys().map(|(shard, ..)| shard).collect();
+        let mut text =
+            format!("{} of {} records read where they were put", self.delivered.len(), self.put.len());
+        for (count, what) in [
+            (shards.len() as u64, "shards"),
+            (self.holdings, "holdings"),
+            (self.aggregated, "out of aggregates"),
+            (self.repeated, "read again"),
+            (self.copies, "copies elsewhere"),
+        ] {
+            if count > 0 {
+                let _infallible = write!(text, ", {count} {what}");
+            }
+        }
+        text
+    }
+}
+
+async fn lineage(client: &Client, stream: &str) -> Result<Vec<(String, String)>, Problem> {
+    let mut pairs = Vec::new();
+    // One page holds up to 1,000 shards, which is more than any of these streams has.
+    for shard in client.list_shards().stream_name(stream).send().await?.shards() {
+        for parent in [shard.parent_shard_id(), shard.adjacent_parent_shard_id()].into_iter().flatten() {
+            pairs.push((shard.shard_id().to_owned(), parent.to_owned()));
+        }
+    }
+    Ok(pairs)
+}

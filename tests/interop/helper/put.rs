@@ -1,0 +1,110 @@
+//! A producer of known records: keys that repeat, explicit hash keys, data of every size, some alone and some aggregated.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kinesis_shard::HashKey;
+use kpl::{Producer, ProducerConfig, UserRecord};
+
+use crate::line::{Line, hex};
+use crate::split::split_all;
+use crate::{Problem, Stream};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    stream: Stream,
+    /// How many records to put.
+    #[arg(long)]
+    count: u32,
+    /// How many of them in a second.
+    #[arg(long, default_value_t = 2_000)]
+    per_second: u32,
+    /// Split every open shard after this many records.
+    #[arg(long)]
+    split_after: Option<u32>,
+    /// The number of the first record; producers that put at the same time take different ones.
+    #[arg(long, default_value_t = 0)]
+    first: u32,
+    /// Where to write down what was delivered where.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<String, Problem> {
+    let client = arguments.stream.client();
+    // Small aggregates, so that there are many of them.
+    let config = ProducerConfig::new(arguments.stream.stream.as_str()).with_aggregation_max_size(4_096);
+    let producer = Producer::start(&client, config)?;
+    let mut tickets = Vec::new();
+    let mut tick = tokio::time::interval(Duration::from_millis(20));
+    let in_one_tick = (arguments.per_second / 50).max(1);
+    for number in 0..arguments.count {
+        if arguments.split_after == Some(number) {
+            split_all(&client, &arguments.stream.stream).await?;
+        }
+        if number % in_one_tick == 0 {
+            tick.tick().await;
+        }
+        let record = record(arguments.first + number);
+        tickets.push((record.clone(), producer.put(record).await?));
+        if number % 100 == 50 {
+            // Whatever is open leaves now: now and then that is one record alone.
+            producer.flush().await;
+        }
+    }
+    let mut out = BufWriter::new(File::create(&arguments.out)?);
+    let mut aggregated = 0;
+    for (record, ticket) in tickets {
+        let delivered = ticket.await?;
+        aggregated += u32::from(delivered.sub_sequence_number > 0);
+        let line = Line {
+            shard: delivered.shard_id.to_string(),
+            sequence_number: delivered.sequence_number,
+            sub_sequence_number: Some(delivered.sub_sequence_number),
+            key: record.partition_key().to_owned(),
+            explicit_hash_key: record.explicit_hash_key(),
+            data: hex(record.data()),
+            is_aggregated: None,
+            millis: 0,
+        };
+        writeln!(out, "{line}")?;
+    }
+    out.flush()?;
+    let report = producer.close(Duration::from_secs(30)).await;
+    if report.left > 0 {
+        return Err(format!("{} records were left when the producer closed", report.left).into());
+    }
+    Ok(format!("{} records put, {aggregated} of them behind another in an aggregate", arguments.count))
+}
+
+/// The record of this number. Key and data together are like no other record's.
+fn record(number: u32) -> UserRecord {
+    let key = match number % 4 {
+        0 => format!("customer-{}", number % 97),
+        1 => format!("größe-{}-日本", number % 13),
+        2 => "k".repeat(1 + usize::try_from(number % 200).unwrap_or(0)),
+        _ => format!("unique-{number}"),
+    };
+    let data = match number % 100 {
+        // Nothing, under a key of its own.
+        3 => Vec::new(),
+        // Too large for an aggregate.
+        10 | 60 => [format!("{number}:").into_bytes(), vec![0xff; 6_000]].concat(),
+        // Begins like an aggregate.
+        20 | 70 => [&[0xf3, 0x89, 0x9a, 0xc2][..], format!("{number}").as_bytes()].concat(),
+        _ => {
+            [format!("{number}:").into_bytes(), (0..=u8::MAX).cycle().take((number % 300) as usize).collect()]
+                .concat()
+        }
+    };
+    let record = UserRecord::new(key, data);
+    match number % 6 {
+        0 => record.with_explicit_hash_key(HashKey::from(u128::from(number))),
+        2 => record.with_explicit_hash_key(HashKey::MAX),
+        4 => record.with_explicit_hash_key(HashKey::from((u128::MAX / 1_000) * u128::from(number % 1_000))),
+        _ => record,
+    }
+}
