@@ -41,7 +41,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! There are no features.
+//! There are no features for users; `bench` is for this crate's own benchmark and no interface.
 
 /// How a producer behaves.
 mod config;
@@ -78,6 +78,11 @@ mod error;
 
 #[cfg(test)]
 mod testing;
+
+/// For this crate's own benchmark; not an interface.
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 
 pub use batch::Ticket;
 pub use config::ProducerConfig;

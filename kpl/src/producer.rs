@@ -89,9 +89,16 @@ impl Producer {
     /// # Errors
     /// The first configured value that is out of range or contradicts another; or that there is no runtime.
     pub fn start(client: &Client, config: ProducerConfig) -> Result<Self, ConfigError> {
+        let transport = Arc::new(SdkTransport::new(client, &config.stream));
+        Self::start_on(transport, config)
+    }
+
+    pub(crate) fn start_on(
+        transport: Arc<dyn Transport>,
+        config: ProducerConfig,
+    ) -> Result<Self, ConfigError> {
         config.validate()?;
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
-        let transport: Arc<dyn Transport> = Arc::new(SdkTransport::new(client, &config.stream));
         let outstanding = Arc::new(Outstanding::new(config.max_outstanding_bytes));
         let aggregation = AggregationBounds {
             enabled: config.aggregation_enabled,

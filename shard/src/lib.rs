@@ -64,6 +64,9 @@ pub mod stream_name;
 /// Where a key falls: 128-bit hash keys and inclusive ranges of them.
 pub mod hash_key;
 
+/// MD5 of many inputs at once.
+mod md5_lanes;
+
 /// Positions in a shard, ordered as numbers.
 pub mod sequence_number;
 
@@ -101,6 +104,7 @@ pub use clock::{Clock, Freezer};
 pub use discover::{ListShardsError, ShardFilter, ShardFromSdkError, list_shards, shard_from_sdk};
 pub use hash_key::{HashKey, HashKeyRange, HashKeyRangeError, ParseHashKeyError, md5};
 pub use lineage::Lineage;
+pub use md5_lanes::md5_many;
 pub use sequence_number::{
     Checkpoint, ExtendedSequenceNumber, ParseCheckpointError, ParseSequenceNumberError, SequenceNumber,
     SequenceNumberLayout,

@@ -1,0 +1,219 @@
+//! Records through a producer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kpl::{Producer, ProducerConfig, Ticket, UserRecord};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::allocations;
+use crate::connector::Connector;
+use crate::report::{Report, thread_time};
+
+const RECORD_BYTES: usize = 100;
+const KEYS: u32 = 262_144;
+const SHARDS: u32 = 64;
+/// Records of one round.
+const ROUND: usize = 262_144;
+const ROUNDS: usize = 12;
+/// Records of one `put_many`.
+const MANY: usize = 4_096;
+/// Tickets that are held before the oldest is awaited: more than what fills aggregates and requests, so that nothing waits for time.
+const WINDOW: usize = 131_072;
+
+#[derive(Clone, Copy, PartialEq)]
+enum By {
+    Put,
+    PutMany,
+}
+
+pub(crate) fn run(report: &mut Report) {
+    for (by, name) in [(By::Put, "put"), (By::PutMany, "put_many")] {
+        for shards in [1, 8, SHARDS, 1_000, 10_000] {
+            one_thread(report, &format!("seal: {name}, {shards} shards"), by, shards, false);
+        }
+        one_thread(report, &format!("body: {name}, {SHARDS} shards"), by, SHARDS, true);
+        for threads in [1, 2] {
+            several_threads(report, &format!("threads: {name}, {threads}"), by, threads);
+        }
+    }
+}
+
+fn config() -> ProducerConfig {
+    // No shard may hold the producer back: what is measured is work, not the service's limits.
+    ProducerConfig::new("measured")
+        .with_rate_limit(100_000)
+        .with_seed(1)
+        .with_record_ttl(Duration::from_hours(1))
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// What a caller has before it calls; made outside of what is measured.
+struct Source {
+    rng: SmallRng,
+    data: Bytes,
+}
+
+impl Source {
+    fn new(seed: u64) -> Self {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let data = (0..64 * RECORD_BYTES).map(|_| rng.random()).collect::<Vec<u8>>();
+        Self { rng, data: data.into() }
+    }
+
+    fn records(&mut self, count: usize) -> Vec<UserRecord> {
+        (0..count)
+            .map(|_| {
+                let key = self.rng.random_range(0..KEYS);
+                let start = self.rng.random_range(0..63) * RECORD_BYTES;
+                UserRecord::new(format!("customer-{key:011}"), self.data.slice(start..start + RECORD_BYTES))
+            })
+            .collect()
+    }
+
+    fn chunks(&mut self, count: usize) -> Vec<Vec<UserRecord>> {
+        (0..count / MANY).map(|_| self.records(MANY)).collect()
+    }
+}
+
+/// Tickets that wait for their answers.
+#[derive(Default)]
+struct Window {
+    single: VecDeque<Ticket>,
+    many: VecDeque<Vec<Ticket>>,
+}
+
+impl Window {
+    async fn put(&mut self, producer: &Producer, records: Vec<UserRecord>) {
+        for record in records {
+            self.single.push_back(producer.put(record).await.unwrap());
+            if self.single.len() > WINDOW {
+                self.single.pop_front().unwrap().await.unwrap();
+            }
+        }
+    }
+
+    async fn put_many(&mut self, producer: &Producer, chunks: Vec<Vec<UserRecord>>) {
+        for records in chunks {
+            self.many.push_back(producer.put_many(records).await.unwrap());
+            if self.many.len() > WINDOW / MANY {
+                for ticket in self.many.pop_front().unwrap() {
+                    ticket.await.unwrap();
+                }
+            }
+        }
+    }
+
+    async fn finish(self, producer: &Producer) {
+        producer.flush().await;
+        for ticket in self.single.into_iter().chain(self.many.into_iter().flatten()) {
+            ticket.await.unwrap();
+        }
+    }
+}
+
+fn one_thread(report: &mut Report, name: &str, by: By, shards: u32, body: bool) {
+    if !report.wants(name) {
+        return;
+    }
+    let connector = Connector::new(shards);
+    runtime().block_on(async {
+        let producer = if body {
+            Producer::start(&connector.client(), config()).unwrap()
+        } else {
+            kpl::bench::start_sealing(config(), shards).unwrap()
+        };
+        producer.ready().await.unwrap();
+        let (mut source, mut window) = (Source::new(7), Window::default());
+        let (mut rounds, mut allocated) = (Vec::new(), Vec::new());
+        for round in 0..=ROUNDS {
+            let singles = if by == By::Put { source.records(ROUND) } else { Vec::new() };
+            let chunks = if by == By::PutMany { source.chunks(ROUND) } else { Vec::new() };
+            let (started, far) = (thread_time(), connector.time());
+            let before = allocations::so_far();
+            window.put(&producer, singles).await;
+            window.put_many(&producer, chunks).await;
+            let worked = thread_time() - started - (connector.time() - far);
+            // The first round fills the window.
+            if round > 0 {
+                rounds.push(worked as f64 / ROUND as f64);
+                allocated.push((allocations::so_far() - before) as f64 / ROUND as f64);
+            }
+        }
+        let stats = producer.stats();
+        let full = stats.kinesis_records_data_put as f64 / stats.kinesis_records_put as f64 / 51_200.0;
+        window.finish(&producer).await;
+        allocated.sort_by(f64::total_cmp);
+        report.row(
+            name,
+            rounds,
+            &[
+                ("allocations", allocated[allocated.len() / 2]),
+                ("filled", full),
+                ("body_bytes", connector.body_bytes() as f64 / stats.user_records_put.max(1) as f64),
+            ],
+        );
+        producer.close(Duration::from_mins(1)).await;
+    });
+}
+
+/// Both cores, the driver and its calls included: real time, so only the best rounds mean something on a busy machine.
+fn several_threads(report: &mut Report, name: &str, by: By, threads: usize) {
+    if !report.wants(name) {
+        return;
+    }
+    let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
+    let producer = {
+        let _runtime = runtime.enter();
+        kpl::bench::start_sealing(config(), SHARDS).unwrap()
+    };
+    let mut sources: Vec<_> = (0..threads).map(|thread| Source::new(thread as u64)).collect();
+    let mut windows: Vec<_> = (0..threads).map(|_| Window::default()).collect();
+    let mut rounds = Vec::new();
+    for round in 0..=ROUNDS * 2 {
+        let mut putters = JoinSet::new();
+        let start = Arc::new(Barrier::new(threads + 1));
+        for (source, mut window) in sources.iter_mut().zip(windows.drain(..)) {
+            let singles = if by == By::Put { source.records(ROUND) } else { Vec::new() };
+            let chunks = if by == By::PutMany { source.chunks(ROUND) } else { Vec::new() };
+            let (producer, start) = (producer.clone(), Arc::clone(&start));
+            putters.spawn_on(
+                async move {
+                    start.wait().await;
+                    window.put(&producer, singles).await;
+                    window.put_many(&producer, chunks).await;
+                    window
+                },
+                runtime.handle(),
+            );
+        }
+        runtime.block_on(async {
+            start.wait().await;
+            let began = Instant::now();
+            while let Some(window) = putters.join_next().await {
+                windows.push(window.unwrap());
+            }
+            if round > 0 {
+                rounds.push(began.elapsed().as_secs_f64() * 1e9 / (ROUND * threads) as f64);
+            }
+        });
+    }
+    runtime.block_on(async {
+        for window in windows {
+            window.finish(&producer).await;
+        }
+        let stats = producer.stats();
+        let full = stats.kinesis_records_data_put as f64 / stats.kinesis_records_put as f64 / 51_200.0;
+        report.row(name, rounds, &[("filled", full)]);
+        producer.close(Duration::from_mins(1)).await;
+    });
+}
