@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use aws_sdk_kinesis::Client;
-use kinesis_shard::SequenceNumber;
+use kinesis_shard::{HashKey, SequenceNumber};
 
 use crate::line::{self, Entry, Line};
 use crate::{Problem, StreamOption};
@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     /// What a reader wrote down; may be given several times, for readers that shared the shards.
     #[arg(long, required = true)]
     got: Vec<PathBuf>,
+    /// The reader gives members without an explicit hash key the first one of their aggregate.
+    #[arg(long)]
+    borrowed_hash_keys: bool,
     /// Where to ask for the lineage: no child may have been begun before its parents were read to their end.
     #[command(flatten)]
     stream: StreamOption,
@@ -31,6 +34,8 @@ struct Check {
     /// By key and data.
     put: BTreeMap<(String, String), Line>,
     delivered: BTreeSet<(String, String)>,
+    /// The first explicit hash key of each Kinesis record, for readers that lend it to the other members.
+    lent: Option<BTreeMap<(String, SequenceNumber), (u64, HashKey)>>,
     /// When each place was first read.
     first_read: BTreeMap<Place, u64>,
     holdings: u64,
@@ -42,7 +47,7 @@ struct Check {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<String, Problem> {
-    let mut check = Check::default();
+    let mut check = Check { lent: arguments.borrowed_hash_keys.then(BTreeMap::new), ..Check::default() };
     for path in &arguments.put {
         check.add_put(path)?;
     }
@@ -67,9 +72,15 @@ impl Check {
     fn add_put(&mut self, path: &Path) -> Result<(), Problem> {
         for entry in line::read(path)? {
             let Entry::Record(line) = entry else { continue };
+            if let (Some(lent), Some(key), Some(sub)) =
+                (&mut self.lent, line.explicit_hash_key, line.sub_sequence_number)
+            {
+                let first = lent.entry((line.shard.clone(), line.sequence_number)).or_insert((sub, key));
+                *first = (*first).min((sub, key));
+            }
             let identity = (line.key.clone(), line.data.clone());
             if let Some(other) = self.put.insert(identity, line) {
-                return Err(format!("{}: two records are alike: {other:.200}", path.display()).into());
+                return Err(format!("{}: two records are alike: {}", path.display(), other.short()).into());
             }
         }
         Ok(())
@@ -91,7 +102,7 @@ impl Check {
                 && before >= position
             {
                 let (number, sub) = before;
-                self.problems.push(format!("{}: {line:.200} came after {number}/{sub}", path.display()));
+                self.problems.push(format!("{}: {} came after {number}/{sub}", path.display(), line.short()));
             }
             self.got(&line);
         }
@@ -101,14 +112,9 @@ impl Check {
     fn got(&mut self, line: &Line) {
         let identity = (line.key.clone(), line.data.clone());
         let Some(put) = self.put.get(&identity) else {
-            self.problems.push(format!("nobody put {line:.200}"));
+            self.problems.push(format!("nobody put {}", line.short()));
             return;
         };
-        // The service returns no explicit hash key; inside an aggregate it is kept.
-        let is_kept = line.is_aggregated != Some(false);
-        if is_kept && put.explicit_hash_key != line.explicit_hash_key {
-            self.problems.push(format!("another explicit hash key than in {put:.200}: {line:.200}"));
-        }
         self.aggregated += u64::from(line.is_aggregated == Some(true));
         let sub = line.sub_sequence_number.unwrap_or(0);
         let place = (line.shard.clone(), line.sequence_number, sub);
@@ -118,9 +124,24 @@ impl Check {
         } else {
             self.first_read.insert(place, line.millis);
         }
-        if (&put.shard, put.sequence_number) == (&line.shard, line.sequence_number)
-            && put.sub_sequence_number.is_none_or(|told| told == sub)
-        {
+        let is_where_told = (&put.shard, put.sequence_number) == (&line.shard, line.sequence_number)
+            && put.sub_sequence_number.is_none_or(|told| told == sub);
+        let lent = match &self.lent {
+            // Of a copy's aggregate nobody knows the members.
+            Some(_) if !is_where_told && put.explicit_hash_key.is_none() => line.explicit_hash_key,
+            Some(lent) => lent.get(&(line.shard.clone(), line.sequence_number)).map(|(_, key)| *key),
+            None => None,
+        };
+        // The service returns no explicit hash key; inside an aggregate it is kept.
+        let is_kept = line.is_aggregated != Some(false);
+        if is_kept && put.explicit_hash_key.or(lent) != line.explicit_hash_key {
+            self.problems.push(format!(
+                "another explicit hash key than in {}: {}",
+                put.short(),
+                line.short()
+            ));
+        }
+        if is_where_told {
             self.delivered.insert(identity);
         } else {
             self.copies += 1;
@@ -130,7 +151,7 @@ impl Check {
     fn judge(&mut self) {
         for (identity, put) in &self.put {
             if !self.delivered.contains(identity) {
-                self.problems.push(format!("lost, or not where its producer was told: {put:.200}"));
+                self.problems.push(format!("lost, or not where its producer was told: {}", put.short()));
             }
         }
         // Members are numbered from 0 without a hole.

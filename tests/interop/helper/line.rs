@@ -65,6 +65,13 @@ impl fmt::Display for Line {
     }
 }
 
+impl Line {
+    /// For messages: the data of a record may fill pages.
+    pub(crate) fn short(&self) -> String {
+        self.to_string().chars().take(200).collect()
+    }
+}
+
 /// Every entry of a file. A last line without its end is what a killed program was about to write: it is left out.
 pub(crate) fn read(path: &Path) -> Result<Vec<Entry>, Problem> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
