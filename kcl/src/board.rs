@@ -82,8 +82,6 @@ pub enum StuckWhy {
     },
     /// A read was sent and no answer came.
     ReadUnanswered,
-    /// The memory for records is used up: processors of other shards hold it.
-    NoBudget,
     /// The lease store, or the list of shards, does not answer what the next step needs.
     StepFails {
         /// The last error.
@@ -107,9 +105,6 @@ impl fmt::Display for StuckWhy {
             Self::ReadThrottled => formatter.write_str("the shard's read limits are used up"),
             Self::ReadFails { error } => write!(formatter, "reading fails: {error}"),
             Self::ReadUnanswered => formatter.write_str("a read was sent and no answer came"),
-            Self::NoBudget => formatter.write_str(
-                "the memory for records is used up: raise max_prefetch_bytes, or look for slow processors",
-            ),
             Self::StepFails { error } => write!(formatter, "the next step fails: {error}"),
             Self::LeaseInDoubt => formatter.write_str("renewals of its lease do not get through"),
         }

@@ -29,6 +29,22 @@ pub enum InitialPosition {
     AtTimestamp(SystemTime),
 }
 
+/// How the records of a shard come to the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RetrievalMode {
+    /// `GetRecords`, again and again. The default: no consumer to register and pay for. All applications that read a shard
+    /// share its 2 MiB and five calls a second; a record waits up to
+    /// [`idle_time_between_reads`](ConsumerConfig::with_idle_time_between_reads).
+    ///
+    /// The KCL's default is fan-out, which costs money for each shard-hour and each gigabyte.
+    #[default]
+    Polling,
+    /// Enhanced fan-out (`SubscribeToShard`): the service sends records as they come, 2 MiB a second and shard for this
+    /// application alone. The application is registered as a consumer of the stream, if it is not yet.
+    FanOut,
+}
+
 /// What happens when [`RecordProcessor::process_records`](crate::RecordProcessor::process_records) keeps failing.
 ///
 /// Until the limit is reached the same batch is handed over again after a growing pause. Nothing is skipped but by
@@ -92,6 +108,10 @@ pub struct ConsumerConfig {
     pub(crate) max_leases_to_steal_at_one_time: usize,
     pub(crate) max_records: u32,
     pub(crate) idle_time_between_reads: Duration,
+    pub(crate) retrieval_mode: RetrievalMode,
+    pub(crate) consumer_name: Option<Arc<str>>,
+    pub(crate) consumer_arn: Option<Arc<str>>,
+    pub(crate) subscription_silence_limit: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) max_prefetch_bytes: usize,
     pub(crate) call_process_records_even_for_empty_list: bool,
@@ -128,6 +148,10 @@ impl ConsumerConfig {
             max_leases_to_steal_at_one_time: 1,
             max_records: 10_000,
             idle_time_between_reads: Duration::from_secs(1),
+            retrieval_mode: RetrievalMode::default(),
+            consumer_name: None,
+            consumer_arn: None,
+            subscription_silence_limit: Duration::from_secs(15),
             request_timeout: Duration::from_secs(30),
             max_prefetch_bytes: 256 * 1024 * 1024,
             call_process_records_even_for_empty_list: false,
@@ -207,6 +231,44 @@ impl ConsumerConfig {
         self
     }
 
+    /// Whether shards are polled, or records are sent by enhanced fan-out. Default: [`RetrievalMode::Polling`].
+    ///
+    /// All workers of one application should use the same mode: two that read one shard at the time of a hand-over
+    /// stand in each other's way least then. Nothing is lost or repeated if they differ.
+    #[must_use]
+    pub fn with_retrieval_mode(mut self, mode: RetrievalMode) -> Self {
+        self.retrieval_mode = mode;
+        self
+    }
+
+    /// The name under which the application is registered as a consumer for fan-out (KCL `consumerName`). Default: the
+    /// application's name. 1 to 128 characters of `a-z A-Z 0-9 _ . -`.
+    ///
+    /// It is registered at the first start and never deregistered by a worker, as others may read through it; see
+    /// [`deregister_stream_consumer`](crate::deregister_stream_consumer).
+    #[must_use]
+    pub fn with_consumer_name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.consumer_name = Some(name.into());
+        self
+    }
+
+    /// A consumer that is registered already, by its ARN (KCL `consumerArn`). Nothing is registered then.
+    #[must_use]
+    pub fn with_consumer_arn(mut self, arn: impl Into<Arc<str>>) -> Self {
+        self.consumer_arn = Some(arn.into());
+        self
+    }
+
+    /// How long a subscription may bring nothing before it is given up for another. Default 15 s, 6 s to 5 min.
+    ///
+    /// While nothing is put, the service sends an empty event about every 5 s; three of them missing is a broken
+    /// connection that nobody has noticed.
+    #[must_use]
+    pub fn with_subscription_silence_limit(mut self, limit: Duration) -> Self {
+        self.subscription_silence_limit = limit;
+        self
+    }
+
     /// How long one call to Kinesis may take, if the client sets no limit itself. Default 30 s, 100 ms to 10 min.
     #[must_use]
     pub fn with_request_timeout(mut self, timeout: Duration) -> Self {
@@ -214,10 +276,13 @@ impl ConsumerConfig {
         self
     }
 
-    /// Record bytes held in memory over all shards of this process. Default 256 MiB, 10 MiB to 1 TiB.
+    /// Memory for records over all shards of this process, bytes: received and not yet processed, unpacked members of
+    /// aggregates and reads under way included. Default 256 MiB, 10 MiB to 1 TiB.
     ///
-    /// A read reserves the largest answer there can be (10 MiB) while it is under way, so the budget divided by
-    /// that is also the number of reads in flight.
+    /// Each shard may use an even share of one half, and what is left of the other half goes to those that are behind, so
+    /// a shard that stands still keeps no other from reading. A shard that holds nothing may always read: with so many
+    /// shards that half the budget divided by them is less than one answer (at most 10 MiB, mostly far less, as
+    /// reads ask for what there is room for), the bound is one answer a shard.
     #[must_use]
     pub fn with_max_prefetch_bytes(mut self, bytes: usize) -> Self {
         self.max_prefetch_bytes = bytes;
@@ -338,6 +403,7 @@ impl ConsumerConfig {
                 return Err(ConfigError::OutOfRange { name, given, least, most });
             }
         }
+        self.validate_consumer()?;
         if self.max_task_backoff < self.task_backoff {
             return Err(ConfigError::Contradiction {
                 sentence: "max_task_backoff is shorter than task_backoff: raise it to at least the first pause",
@@ -346,8 +412,42 @@ impl ConsumerConfig {
         Ok(())
     }
 
+    /// The name under which this application subscribes.
+    pub(crate) fn consumer_name(&self) -> &Arc<str> {
+        self.consumer_name.as_ref().unwrap_or(&self.application_name)
+    }
+
+    fn validate_consumer(&self) -> Result<(), ConfigError> {
+        if self.retrieval_mode != RetrievalMode::FanOut {
+            return Ok(());
+        }
+        if self.consumer_name.is_some() && self.consumer_arn.is_some() {
+            return Err(ConfigError::Contradiction {
+                sentence: "both consumer_name and consumer_arn are set: an ARN names the consumer already, leave the name out",
+            });
+        }
+        if self
+            .consumer_arn
+            .as_ref()
+            .is_some_and(|arn| !arn.contains(":stream/") || !arn.contains("/consumer/"))
+        {
+            return Err(ConfigError::Contradiction {
+                sentence: "consumer_arn is not the ARN of a stream's consumer: it looks like arn:aws:kinesis:<region>:<account>:stream/<stream>/consumer/<name>:<second>",
+            });
+        }
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        let name = self.consumer_name();
+        if self.consumer_arn.is_none() && (name.len() > 128 || name.is_empty() || !name.bytes().all(allowed))
+        {
+            return Err(ConfigError::Contradiction {
+                sentence: "the application's name cannot be a consumer's (1 to 128 characters of a-z A-Z 0-9 _ . -): set consumer_name",
+            });
+        }
+        Ok(())
+    }
+
     /// Name, value, minimum, maximum; durations in milliseconds.
-    fn table(&self) -> [(&'static str, u128, u128, u128); 14] {
+    fn table(&self) -> [(&'static str, u128, u128, u128); 15] {
         const HOUR: u128 = 3_600_000;
         let attempts = self.failure_policy.limit().unwrap_or(1);
         let least_bytes = limits::MAX_GET_RECORDS_BYTES as u128;
@@ -360,6 +460,13 @@ impl ConsumerConfig {
             ("max_records", self.max_records.into(), 1, limits::MAX_RECORDS_PER_GET_RECORDS as u128),
             // The service takes five calls a second for a shard.
             ("idle_time_between_reads (ms)", self.idle_time_between_reads.as_millis(), 200, HOUR),
+            // The service sends an event every five seconds at least, and ends a subscription after five minutes.
+            (
+                "subscription_silence_limit (ms)",
+                self.subscription_silence_limit.as_millis(),
+                6_000,
+                limits::SUBSCRIPTION_LIFETIME.as_millis(),
+            ),
             ("request_timeout (ms)", self.request_timeout.as_millis(), 100, 600_000),
             // One read must fit, or nothing could ever be read.
             ("max_prefetch_bytes", self.max_prefetch_bytes as u128, least_bytes, 1 << 40),
@@ -399,6 +506,10 @@ mod tests {
                 "idle_time_between_reads (ms)",
                 config().with_idle_time_between_reads(Duration::from_millis(199)),
             ),
+            (
+                "subscription_silence_limit (ms)",
+                config().with_subscription_silence_limit(Duration::from_secs(5)),
+            ),
             ("request_timeout (ms)", config().with_request_timeout(Duration::from_secs(601))),
             ("max_prefetch_bytes", config().with_max_prefetch_bytes(1)),
             ("task_backoff (ms)", config().with_task_backoff(Duration::ZERO)),
@@ -424,5 +535,29 @@ mod tests {
         assert_eq!(config.validate(), Err(ConfigError::Empty { name: "stream" }));
         let config = self::config().with_task_backoff(Duration::from_mins(1));
         assert!(matches!(config.validate(), Err(ConfigError::Contradiction { .. })));
+    }
+    #[test]
+    fn a_consumer_that_cannot_be_registered_is_refused() {
+        let fan_out =
+            |name: &str| ConsumerConfig::new(name, "orders", "a").with_retrieval_mode(RetrievalMode::FanOut);
+        let arn = "arn:aws:kinesis:us-east-1:123456789012:stream/orders/consumer/app:1700000000";
+        let good = [
+            fan_out("app-1"),
+            fan_out("my app").with_consumer_name("my-app"),
+            fan_out("my app").with_consumer_arn(arn),
+            ConsumerConfig::new("my app", "orders", "a"),
+        ];
+        for config in good {
+            assert_eq!(config.validate(), Ok(()), "{config:?}");
+        }
+        let bad = [
+            fan_out("my app"),
+            fan_out(&"a".repeat(129)),
+            fan_out("app").with_consumer_arn(arn).with_consumer_name("app"),
+            fan_out("app").with_consumer_arn("app"),
+        ];
+        for config in bad {
+            assert!(matches!(config.validate(), Err(ConfigError::Contradiction { .. })), "{config:?}");
+        }
     }
 }

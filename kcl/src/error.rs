@@ -49,6 +49,9 @@ pub enum StartError {
     /// The stream cannot be listed, and trying again would not help.
     #[error(transparent)]
     Stream(#[from] ListShardsError),
+    /// The application cannot be registered as a consumer for enhanced fan-out.
+    #[error(transparent)]
+    Consumer(#[from] StreamConsumerError),
     /// The lease store cannot be used.
     #[error("lease store of application \"{application}\" cannot be used: {source}")]
     Store {
@@ -56,6 +59,36 @@ pub enum StartError {
         application: Arc<str>,
         /// What the store said.
         source: LeaseStoreError,
+    },
+}
+
+/// Why an application is not, or not any more, a registered consumer of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamConsumerError {
+    /// There is no such stream.
+    #[error(
+        "consumer \"{consumer}\" of stream \"{stream}\": the stream does not exist, create it or check the client's region"
+    )]
+    StreamNotFound {
+        /// The stream's name or ARN.
+        stream: Arc<str>,
+        /// The consumer's name.
+        consumer: Arc<str>,
+    },
+    /// The service refused a call.
+    #[error(
+        "consumer \"{consumer}\" of stream \"{stream}\": {operation} was refused ({message}); allow the worker kinesis:DescribeStreamSummary, DescribeStreamConsumer, RegisterStreamConsumer and SubscribeToShard, or register the consumer yourself and give its ARN"
+    )]
+    Refused {
+        /// The stream's name or ARN.
+        stream: Arc<str>,
+        /// The consumer's name.
+        consumer: Arc<str>,
+        /// The call.
+        operation: &'static str,
+        /// What the service said.
+        message: Arc<str>,
     },
 }
 

@@ -176,6 +176,13 @@ pub enum ConsumerEvent {
         /// What the service said, or what was wrong with its answer.
         error: Arc<str>,
     },
+    /// A subscription broke off, or was silent for too long; the next one goes on behind what was received.
+    SubscriptionCut {
+        /// The shard.
+        shard: StreamShard,
+        /// What was seen.
+        error: Arc<str>,
+    },
     /// A call of the processor returned an error or panicked; it is made again with the same input.
     ProcessorFailed {
         /// The shard.
@@ -312,6 +319,7 @@ impl ConsumerEvent {
             | Self::BrokenAggregate { shard, .. }
             | Self::AggregateOutOfRange { shard, .. }
             | Self::ReadFailed { shard, .. }
+            | Self::SubscriptionCut { shard, .. }
             | Self::ProcessorFailed { shard, .. }
             | Self::EndNotAcknowledged { shard, .. }
             | Self::BatchSkipped { shard, .. }

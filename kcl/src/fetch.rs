@@ -1,7 +1,7 @@
 //! Where to read a shard, and what comes back: the vocabulary of every way of reading.
 //!
-//! A [`Fetcher`] decides which call comes next and when; it makes none itself. [`polling`] is the one that exists:
-//! `GetShardIterator` and `GetRecords`.
+//! A [`Fetcher`] decides which call comes next and when; it makes none itself. [`polling`] asks with `GetShardIterator`
+//! and `GetRecords`; [`fan_out`] is sent what `SubscribeToShard` brings.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
@@ -13,9 +13,22 @@ use kinesis_shard::{Checkpoint, HashKeyRange, SequenceNumber, Shard, ShardId};
 
 use crate::config::InitialPosition;
 
+// Where to go on.
+mod position;
+
+// Whether a shard has really ended.
+mod confirmation;
+
+// GetRecords.
 pub(crate) mod polling;
 
-/// Where an iterator (later: a subscription) is to be opened.
+// SubscribeToShard.
+pub(crate) mod fan_out;
+
+// The consumer as which it is called.
+pub(crate) mod registration;
+
+/// Where an iterator or a subscription is to be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadFrom {
     TrimHorizon,
@@ -74,6 +87,13 @@ pub(crate) struct KinesisRecord {
     pub(crate) arrived_at: Option<SystemTime>,
 }
 
+impl KinesisRecord {
+    /// The memory it takes, in bytes: payload, key and the record itself.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.data.len() + self.partition_key.len() + size_of::<Self>()
+    }
+}
+
 impl Debug for KinesisRecord {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -101,6 +121,28 @@ pub(crate) struct GetRecordsAnswer {
     pub(crate) children: Vec<ChildShard>,
 }
 
+/// One event of a subscription.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SubscriptionEvent {
+    pub(crate) records: Vec<KinesisRecord>,
+    /// Where a later subscription goes on, after this number; absent at the end of the shard.
+    pub(crate) continuation: Option<SequenceNumber>,
+    pub(crate) millis_behind_latest: Option<u64>,
+    pub(crate) children: Vec<ChildShard>,
+}
+
+/// What came of waiting for an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    Event(SubscriptionEvent),
+    /// The service closed the subscription, as it does after five minutes.
+    Closed,
+    /// The connection broke, or the service told an error in the stream.
+    Cut(ReadError),
+    /// Nothing came in time, not even one of the empty events that the service sends while nothing is put.
+    Silent,
+}
+
 /// Why a read failed, as far as it decides what comes next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReadError {
@@ -114,7 +156,13 @@ pub(crate) enum ReadError {
         "the service does not know the shard: the stream's shards are listed before anything is concluded"
     )]
     NotFound,
-    #[error("access denied ({0}): allow the worker kinesis:GetShardIterator and kinesis:GetRecords")]
+    #[error(
+        "another subscription of this consumer is younger than five seconds, or the consumer is not active yet ({0}): it is tried again"
+    )]
+    InUse(Arc<str>),
+    #[error(
+        "access denied ({0}): allow the worker kinesis:GetShardIterator and kinesis:GetRecords, or kinesis:SubscribeToShard"
+    )]
     AccessDenied(Arc<str>),
     #[error("no answer ({0}): the read is tried again")]
     Unavailable(Arc<str>),
@@ -137,6 +185,16 @@ pub(crate) enum FetchStep {
     GetRecords {
         iterator: ShardIterator,
         limit: u32,
+        /// What the answer is likely to bring; bytes.
+        expected_bytes: usize,
+    },
+    /// Close the subscription, if there is one, and open another.
+    Subscribe(ReadFrom),
+    /// Wait for the next event of the subscription, but not beyond this instant.
+    NextEvent {
+        until: Instant,
+        /// What it is likely to bring; bytes.
+        expected_bytes: usize,
     },
     ListShards,
     WaitUntil(Instant),
@@ -151,6 +209,8 @@ pub(crate) enum FetchStep {
 pub(crate) enum FetchAnswer {
     Iterator(Result<ShardIterator, ReadError>),
     Records(Result<GetRecordsAnswer, ReadError>),
+    Subscribed(Result<(), ReadError>),
+    Pushed(Pushed),
     Shards(Listing),
 }
 
@@ -162,7 +222,29 @@ pub(crate) struct Fetched {
     pub(crate) received_at: Instant,
     /// The shard has been read to its end, and these continue it.
     pub(crate) ended: Option<Vec<ChildShard>>,
-    pub(crate) data_bytes: usize,
+    /// The memory that it takes; more than nothing also without records, so that empty ones do not pile up.
+    pub(crate) memory_bytes: usize,
+}
+
+impl Fetched {
+    pub(crate) fn new(
+        received_at: Instant,
+        records: Vec<KinesisRecord>,
+        millis_behind_latest: Option<u64>,
+        ended: Option<Vec<ChildShard>>,
+    ) -> Self {
+        let memory_bytes = size_of::<Self>() + records.iter().map(KinesisRecord::memory_bytes).sum::<usize>();
+        Self { records, millis_behind_latest, received_at, ended, memory_bytes }
+    }
+}
+
+/// What memory allows one shard to read now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Nothing of this shard is in memory: it may read whatever the others hold, or it would starve.
+    pub(crate) empty_handed: bool,
+    /// What it may add; bytes.
+    pub(crate) bytes: usize,
 }
 
 /// What someone may want to know about; the driver logs and counts it.
@@ -182,6 +264,12 @@ pub(crate) enum FetchEvent {
     },
     /// The shard has left the stream's list: what it held was trimmed.
     ShardGone,
+    /// The subscription ended early; the next one goes on behind the last event received.
+    SubscriptionCut(ReadError),
+    /// No event came in time, so the subscription was given up.
+    SubscriptionSilent,
+    /// Another subscription of the same consumer reads this shard, or has just done so.
+    SubscriptionInUse,
     ListingFailed(Arc<str>),
 }
 
@@ -190,11 +278,11 @@ pub(crate) enum FetchEvent {
 /// Call [`next`](Self::next) after every other method; [`answered`](Self::answered) exactly once for each step that
 /// calls the service.
 pub(crate) trait Fetcher: Send + Debug {
-    /// The one thing to do now. `read_ahead` says whether memory allows more than the batch that is needed next.
-    fn next(&mut self, now: Instant, read_ahead: bool) -> FetchStep;
+    /// The one thing to do now, within what memory allows.
+    fn next(&mut self, now: Instant, room: Room) -> FetchStep;
 
-    /// The outcome of the last step. True if it queued a batch, whose memory is then held until it is taken.
-    fn answered(&mut self, now: Instant, answer: FetchAnswer) -> bool;
+    /// The outcome of the last step. The bytes that it queued, which are held until they are taken.
+    fn answered(&mut self, now: Instant, answer: FetchAnswer) -> usize;
 
     /// The oldest batch that has not been handed over.
     fn take(&mut self) -> Option<Fetched>;

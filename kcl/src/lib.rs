@@ -6,14 +6,16 @@
 //! lost answer, and a failing processor is given the same batch again, never the next one.
 //!
 //! **What it does not do.** It does not make processing exactly once, run processors of other languages, or put records.
-//! Reading is by polling (GetRecords); enhanced fan-out is not there yet.
+//!
+//! Reading is by polling (`GetRecords`), or by enhanced fan-out (`SubscribeToShard`): [`RetrievalMode`].
 //!
 //! ```text
 //! ListShards -> lease/sync -> LeaseStore
 //!                                 |
 //!                 lease/keeper: takes, renews, gives back
 //!                                 | one shard_task per lease: shard_consumer decides
-//! GetRecords ---- fetch           v
+//! GetRecords or
+//! SubscribeToShard --- fetch      v
 //!     '-> user_record -> RecordProcessor::process_records
 //!                                 |
 //!         Checkpointer -> LeaseStore, only while the lease is ours
@@ -131,8 +133,8 @@ mod error;
 pub use async_trait::async_trait;
 pub use board::{ShardState, ShardStatus, StuckWhy};
 pub use checkpoint::{CheckpointError, Checkpointer, PreparedCheckpoint};
-pub use config::{ConsumerConfig, FailurePolicy, InitialPosition};
-pub use error::{BoxError, ConfigError, StartError, WorkerError};
+pub use config::{ConsumerConfig, FailurePolicy, InitialPosition, RetrievalMode};
+pub use error::{BoxError, ConfigError, StartError, StreamConsumerError, WorkerError};
 pub use event::{ConsumerEvent, EventReceiver, EventSink, ProcessorCall, Severity, StreamShard};
 pub use health::{Health, HealthState};
 pub use lease::{Lease, LeaseCounter, LeaseKey, LeaseStore, LeaseStoreError, MemoryLeaseStore, WorkerId};
@@ -143,6 +145,7 @@ pub use processor::{
 pub use scan::{Scan, ScanError, ScanReport, scan};
 pub use scheduler::{Scheduler, ShutdownReport};
 pub use stats::ConsumerStats;
+pub use transport::deregister_stream_consumer;
 pub use user_record::UserRecord;
 
 /// Positions and shards, as the whole workspace names them.

@@ -14,7 +14,7 @@ use futures::future::{BoxFuture, pending};
 use kinesis_shard::{Clock, ExtendedSequenceNumber, ShardId};
 
 use crate::checkpoint::Checkpointer;
-use crate::config::{ConsumerConfig, FailurePolicy, InitialPosition};
+use crate::config::{ConsumerConfig, FailurePolicy, InitialPosition, RetrievalMode};
 use crate::error::{BoxError, StartError, WorkerError, panic_text};
 use crate::lease::{LeaseStore, MemoryLeaseStore};
 use crate::processor::{
@@ -81,6 +81,13 @@ impl Scan {
     /// Where shards without a checkpoint start. Default: the oldest record.
     pub fn from(mut self, position: InitialPosition) -> Self {
         self.config.initial_position = position;
+        self
+    }
+
+    /// How records come: by polling, the default, or by enhanced fan-out. For fan-out the group is registered as a consumer
+    /// of the stream, under its name.
+    pub fn retrieval(mut self, mode: RetrievalMode) -> Self {
+        self.config.retrieval_mode = mode;
         self
     }
 

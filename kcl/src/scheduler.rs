@@ -124,6 +124,7 @@ impl Scheduler {
         {
             return Err(error.into());
         }
+        transport.prepare(config.retrieval_mode).await?;
         let context =
             Arc::new(Context::new(Arc::clone(&config), Arc::clone(&transport) as _, Box::new(factory)));
         let settings = KeeperSettings { reports: context.reports.clone(), ..settings(&config) };

@@ -1,25 +1,23 @@
 //! Runs one [`ShardConsumer`]: reads, delivers, and carries its steps out. It decides nothing.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures::future::{BoxFuture, FutureExt, pending};
 use kinesis_shard::{Checkpoint, ShardId};
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::board::{Progress, ShardState};
+use crate::board::{Progress, ReadState, ShardState};
 use crate::checkpoint::{self, Checkpointer};
 use crate::error::WorkerError;
 use crate::event::{ConsumerEvent, ProcessorCall, StreamShard};
-use crate::fetch::polling::{Polling, PollingSettings};
-use crate::fetch::{ChildShard, FetchStep, Fetched, Fetcher, ReadFrom};
+use crate::fetch::{ChildShard, FetchAnswer, FetchStep, Fetched, Fetcher, Pushed, ReadFrom};
 use crate::lease::NewLease;
 use crate::lease::held::HeldLease;
 use crate::processor::{
     InitializationInput, LeaseLostInput, RecordProcessor, ShardEndedInput, ShutdownRequestedInput,
 };
 use crate::shard_consumer::{Call, End, Processed, ShardConsumer, ShardConsumerSettings, Step};
+use crate::transport::EventStream;
 use crate::user_record::{Unpacker, UserRecord};
 
 // What is handed over in one call.
@@ -31,10 +29,17 @@ mod call;
 // What all shards of a worker share.
 mod context;
 
-// Calls to the service, within the byte budget.
+// The bytes that all shards hold.
+mod budget;
+
+// The fetcher that the configuration asks for.
+mod retrieval;
+
+// Calls to the service.
 mod read;
 
 use batch::Batch;
+use budget::Holding;
 use call::{Called, Invocation};
 pub(crate) use context::Context;
 use read::Read;
@@ -53,8 +58,9 @@ pub(crate) struct ShardTask {
     processor: Option<Box<dyn RecordProcessor>>,
     batch: Option<Batch>,
     children: Vec<NewLease>,
-    /// Memory of the batches that wait in the fetcher, oldest first.
-    holds: VecDeque<Option<OwnedSemaphorePermit>>,
+    holding: Holding,
+    /// The open subscription, while no event of it is waited for.
+    subscription: Option<Box<dyn EventStream>>,
     reading: Option<BoxFuture<'static, Read>>,
     step: Option<BoxFuture<'static, Ended>>,
     last_failure: Arc<str>,
@@ -88,17 +94,8 @@ impl ShardTask {
             seed,
         };
         let from = ReadFrom::start(start.checkpoint, config.initial_position);
-        let fetcher = from.map(|from| -> Box<dyn Fetcher> {
-            let settings = PollingSettings {
-                max_records: config.max_records,
-                idle_time: config.idle_time_between_reads,
-                keep_empty: config.call_process_records_even_for_empty_list,
-                backoff: config.task_backoff,
-                max_backoff: config.max_task_backoff,
-                seed: seed.wrapping_add(1),
-            };
-            Box::new(Polling::new(shard_id.clone(), from, settings))
-        });
+        let fetcher =
+            from.map(|from| retrieval::fetcher(config, shard_id.clone(), from, seed.wrapping_add(1)));
         let after = match start.checkpoint {
             Checkpoint::At(position) => Some(position),
             _ => None,
@@ -126,16 +123,17 @@ impl ShardTask {
             unpacker: Unpacker::new(shard_id.clone(), after, range),
             consumer,
             fetcher,
-            context,
             shard_id,
             lease,
             processor: None,
             batch: None,
             children: Vec::new(),
-            holds: VecDeque::new(),
+            holding: Holding::new(Arc::clone(&context.budget)),
+            subscription: None,
             reading: None,
             step: None,
             last_failure: "no failure".into(),
+            context,
         }
     }
 
@@ -190,7 +188,7 @@ impl ShardTask {
     /// Starts the next read if there is one to start; returns when to look again.
     fn start_reading(&mut self, now: Instant) -> Option<Instant> {
         let fetcher = self.fetcher.as_mut().filter(|_| self.consumer.reads() && self.reading.is_none())?;
-        match fetcher.next(now, self.context.budget.allows_read_ahead()) {
+        match fetcher.next(now, self.holding.room()) {
             FetchStep::WaitUntil(instant) => Some(instant),
             FetchStep::Idle => None,
             FetchStep::StreamGone => {
@@ -200,8 +198,16 @@ impl ShardTask {
                 None
             }
             step => {
-                self.reading =
-                    Some(read::read(&self.context, self.shard_id.clone(), step, &self.progress).boxed());
+                if let FetchStep::GetRecords { expected_bytes, .. }
+                | FetchStep::NextEvent { expected_bytes, .. } = step
+                {
+                    self.holding.expect(expected_bytes);
+                }
+                if !matches!(step, FetchStep::NextEvent { .. }) {
+                    self.progress.read(ReadState::Sent, now);
+                }
+                let (context, shard) = (Arc::clone(&self.context), self.shard_id.clone());
+                self.reading = Some(read::read(context, shard, step, self.subscription.take()).boxed());
                 None
             }
         }
@@ -290,7 +296,6 @@ impl ShardTask {
 
     /// Unpacks a batch and hands it to the consumer.
     fn take(&mut self, fetched: Fetched) {
-        let hold = self.holds.pop_front().flatten();
         let was_empty = fetched.records.is_empty();
         let (records, found) = self.unpacker.unpack(fetched.records);
         let stats = &self.context.stats;
@@ -306,6 +311,10 @@ impl ShardTask {
         let empty_call = self.context.config.call_process_records_even_for_empty_list
             && was_empty
             && fetched.ended.is_none();
+        // A member of an aggregate is small, what describes it is not: unpacked, a batch may take several times its payload.
+        let unpacked_bytes = records.len() * size_of::<UserRecord>();
+        self.holding.add(unpacked_bytes);
+        let memory_bytes = fetched.memory_bytes + unpacked_bytes;
         let deliver = !records.is_empty() || empty_call;
         let ends_shard = fetched.ended.is_some();
         let child_shards =
@@ -320,8 +329,10 @@ impl ShardTask {
                 millis_behind_latest: fetched.millis_behind_latest,
                 received_at: fetched.received_at,
                 child_shards,
-                hold,
+                memory_bytes,
             });
+        } else {
+            self.holding.remove(memory_bytes);
         }
         self.consumer.batch_taken(deliver, ends_shard);
     }
@@ -333,14 +344,21 @@ impl ShardTask {
 
     fn read(&mut self, now: Instant, read: Read) {
         let Some(fetcher) = self.fetcher.as_mut() else { return };
+        let stats = &self.context.stats;
+        match &read.answer {
+            FetchAnswer::Records(Ok(_)) => stats.get_records_success.one(),
+            FetchAnswer::Subscribed(Ok(())) => stats.subscriptions_opened.one(),
+            FetchAnswer::Pushed(Pushed::Event(_)) => stats.subscription_events.one(),
+            _ => {}
+        }
         if let Some(millis_behind) = read.millis_behind_latest() {
-            self.context.stats.get_records_success.one();
-            self.context.stats.lag(&self.shard_id, millis_behind);
+            stats.lag(&self.shard_id, millis_behind);
             self.progress.polled(Some(millis_behind), now);
+        } else if matches!(read.answer, FetchAnswer::Subscribed(Ok(()))) {
+            self.progress.polled(None, now);
         }
-        if fetcher.answered(now, read.answer) {
-            self.holds.push_back(read.hold);
-        }
+        self.subscription = read.subscription;
+        self.holding.settle(fetcher.answered(now, read.answer));
         for event in fetcher.take_events() {
             self.context.note(&self.progress, event);
         }
@@ -427,6 +445,7 @@ impl ShardTask {
         let over = matches!(processed, Processed::Done | Processed::Skip);
         self.checkpointer.call_returned(over);
         let Some(batch) = self.batch.take_if(|_| over) else { return };
+        self.holding.remove(batch.memory_bytes);
         let ends = batch.records.first().zip(batch.records.last());
         if let Some((first, last)) = ends.map(|(first, last)| (first.position(), last.position())) {
             self.progress.delivered(Checkpoint::At(last), now);

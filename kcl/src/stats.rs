@@ -30,6 +30,14 @@ pub struct ConsumerStats {
     pub get_records_throttled: u64,
     /// `ExpiredIterator`: iterators that had to be opened again; a count.
     pub expired_iterator: u64,
+    /// Subscriptions that the service accepted (enhanced fan-out); a count.
+    pub subscriptions_opened: u64,
+    /// Events received over subscriptions, empty ones included; a count.
+    pub subscription_events: u64,
+    /// Subscriptions that broke off, or sent nothing for too long; a count. The regular end after five minutes is none.
+    pub subscription_cuts: u64,
+    /// Times that another subscription of the same consumer was in the way; a count.
+    pub subscription_in_use: u64,
     /// `RecordProcessor.processRecords` calls that returned `Ok`; a count.
     pub process_records_success: u64,
     /// Calls of any kind that returned an error or panicked; a count.
@@ -76,8 +84,9 @@ macro_rules! counters {
 
 counters! {
     records_processed, data_bytes_processed, lost_leases, get_records_success, get_records_failures,
-    get_records_throttled, expired_iterator, process_records_success, processor_failures, records_skipped,
-    checkpoints_written, checkpoints_failed, shards_ended, suspicious_aggregates, out_of_range_aggregates, gaps,
+    get_records_throttled, expired_iterator, subscriptions_opened, subscription_events, subscription_cuts,
+    subscription_in_use, process_records_success, processor_failures, records_skipped, checkpoints_written,
+    checkpoints_failed, shards_ended, suspicious_aggregates, out_of_range_aggregates, gaps,
 }
 
 /// A count that only grows.

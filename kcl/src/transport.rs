@@ -1,4 +1,4 @@
-//! `GetShardIterator`, `GetRecords` and `ListShards`: the seam between this crate and the service.
+//! `GetShardIterator`, `GetRecords`, `SubscribeToShard` and `ListShards`: the seam between this crate and the service.
 //!
 //! Retries of the SDK are switched off: what to try again, when and from where is decided in [`fetch`](crate::fetch), and
 //! the SDK's own jitter could not be repeated by seed.
@@ -20,9 +20,17 @@ use kinesis_shard::{
     HashKey, HashKeyRange, ListShardsError, Shard, ShardFilter, ShardId, StreamName, list_shards,
 };
 
-use crate::config::{ConsumerConfig, InitialPosition};
+use crate::config::{ConsumerConfig, InitialPosition, RetrievalMode};
+use crate::error::StreamConsumerError;
 use crate::fetch::{ChildShard, GetRecordsAnswer, KinesisRecord, ReadError, ReadFrom, ShardIterator};
 use crate::lease::keeper::{ListShards, WhichShards};
+
+// Consumers of fan-out and their subscriptions.
+mod consumer;
+
+pub(crate) use consumer::EventStream;
+use consumer::StreamConsumer;
+pub use consumer::deregister_stream_consumer;
 
 /// The calls that reading a stream needs. Each is one attempt.
 #[async_trait]
@@ -33,33 +41,37 @@ pub(crate) trait Transport: Send + Sync + Debug {
     /// Reads up to `limit` Kinesis records.
     async fn read(&self, iterator: &ShardIterator, limit: u32) -> Result<GetRecordsAnswer, ReadError>;
 
+    /// Opens a subscription, as a consumer that is registered if need be.
+    async fn subscribe(&self, shard: &ShardId, from: ReadFrom) -> Result<Box<dyn EventStream>, ReadError>;
+
     /// Every shard that the stream still lists.
     async fn shards(&self) -> Result<Vec<Shard>, ListShardsError>;
 }
 
 /// The AWS SDK's client.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct SdkTransport {
     client: Client,
     stream: StreamName,
     initial_position: InitialPosition,
+    consumer: StreamConsumer,
 }
 
 impl SdkTransport {
     /// Reads the configured stream. The configured time-out bounds one call, unless the client has a limit of its own.
     pub(crate) fn new(client: &Client, config: &ConsumerConfig) -> Self {
         let stream = StreamName::new(Arc::clone(&config.stream));
-        let initial_position = config.initial_position;
-        let given = client.config();
-        let timeouts = given.timeout_config().cloned().unwrap_or_else(TimeoutConfig::disabled);
-        let limited =
-            timeouts.operation_timeout().is_some() || timeouts.operation_attempt_timeout().is_some();
-        let mut builder = given.to_builder().retry_config(RetryConfig::disabled());
-        if !limited {
-            builder = builder
-                .timeout_config(timeouts.to_builder().operation_timeout(config.request_timeout).build());
+        let client = without_retries(client, config);
+        let consumer = StreamConsumer::new(client.clone(), stream.clone(), config);
+        Self { client, stream, initial_position: config.initial_position, consumer }
+    }
+
+    /// Makes sure, as far as no waiting is needed, that what the mode of retrieval asks for can be used.
+    pub(crate) async fn prepare(&self, mode: RetrievalMode) -> Result<(), StreamConsumerError> {
+        match mode {
+            RetrievalMode::Polling => Ok(()),
+            RetrievalMode::FanOut => self.consumer.prepare().await,
         }
-        Self { client: Client::from_conf(builder.build()), stream, initial_position }
     }
 
     fn name(&self) -> Option<String> {
@@ -107,6 +119,10 @@ impl Transport for SdkTransport {
         answer_from_sdk(answer)
     }
 
+    async fn subscribe(&self, shard: &ShardId, from: ReadFrom) -> Result<Box<dyn EventStream>, ReadError> {
+        self.consumer.subscribe(shard, from).await
+    }
+
     async fn shards(&self) -> Result<Vec<Shard>, ListShardsError> {
         list_shards(&self.client, &self.stream, ShardFilter::All).await
     }
@@ -127,6 +143,19 @@ impl ListShards for SdkTransport {
     }
 }
 
+/// The client without retries of its own, and with the configured time-out unless it has one.
+fn without_retries(client: &Client, config: &ConsumerConfig) -> Client {
+    let given = client.config();
+    let timeouts = given.timeout_config().cloned().unwrap_or_else(TimeoutConfig::disabled);
+    let limited = timeouts.operation_timeout().is_some() || timeouts.operation_attempt_timeout().is_some();
+    let mut builder = given.to_builder().retry_config(RetryConfig::disabled());
+    if !limited {
+        builder =
+            builder.timeout_config(timeouts.to_builder().operation_timeout(config.request_timeout).build());
+    }
+    Client::from_conf(builder.build())
+}
+
 fn read_error<E, R>(error: &SdkError<E, R>) -> ReadError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -142,6 +171,7 @@ where
         ) => ReadError::Throttled,
         Some("ExpiredIteratorException") => ReadError::ExpiredIterator,
         Some("InvalidArgumentException" | "ValidationException") => ReadError::InvalidArgument(text()),
+        Some("ResourceInUseException") => ReadError::InUse(text()),
         Some("ResourceNotFoundException") => ReadError::NotFound,
         Some("AccessDeniedException" | "KMSAccessDeniedException" | "UnrecognizedClientException") => {
             ReadError::AccessDenied(text())

@@ -12,8 +12,6 @@ use crate::lease::WorkerId;
 pub(crate) enum ReadState {
     /// Nothing is to be read now: there is enough in hand, or the pause between two reads.
     Resting,
-    /// The read waits for memory.
-    AwaitsBudget,
     /// It was sent.
     Sent,
     /// The last one was refused because of the shard's limits.
@@ -193,7 +191,6 @@ impl Progress {
             Written { state: ShardState::Reading, paused: true, .. } => return None,
             Written { state: ShardState::Reading, read, .. } => match read {
                 ReadState::Resting => return None,
-                ReadState::AwaitsBudget => StuckWhy::NoBudget,
                 ReadState::Sent => StuckWhy::ReadUnanswered,
                 ReadState::Throttled => StuckWhy::ReadThrottled,
                 ReadState::Failed(error) => StuckWhy::ReadFails { error: Arc::clone(error) },
@@ -267,7 +264,6 @@ mod tests {
         assert_eq!(progress.waits(), None, "it rests");
         let wanted_at = start + secs(3_600);
         for (read, why) in [
-            (ReadState::AwaitsBudget, StuckWhy::NoBudget),
             (ReadState::Sent, StuckWhy::ReadUnanswered),
             (ReadState::Throttled, StuckWhy::ReadThrottled),
             (ReadState::Failed("no".into()), StuckWhy::ReadFails { error: "no".into() }),

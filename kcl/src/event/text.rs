@@ -92,6 +92,12 @@ impl fmt::Display for ConsumerEvent {
             Self::ReadFailed { shard, error } => {
                 write!(f, "reading {shard} failed, it is tried again at the same position: {error}")
             }
+            Self::SubscriptionCut { shard, error } => {
+                write!(
+                    f,
+                    "subscription to {shard} ended early ({error}): another one goes on where it stopped"
+                )
+            }
             Self::ProcessorFailed { shard, call, attempt, first, error } => {
                 write!(f, "{call} of {shard} failed at attempt {attempt}")?;
                 if let Some(first) = first {

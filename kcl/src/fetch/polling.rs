@@ -16,12 +16,19 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use kinesis_shard::{Backoff, SequenceNumber, Shard, ShardId, limits};
+use kinesis_shard::{Backoff, ShardId, limits};
 
+use super::confirmation::{Confirmation, Verdict};
+use super::position::Position;
 use super::{
     ChildShard, FetchAnswer, FetchEvent, FetchStep, Fetched, Fetcher, GetRecordsAnswer, Listing, ReadError,
-    ReadFrom, ShardIterator,
+    ReadFrom, Room, ShardIterator,
 };
+
+// How much to ask for.
+mod appetite;
+
+use appetite::Appetite;
 
 /// Batches that may wait, the KCL's `maxPendingProcessRecordsInput`.
 const MAX_WAITING_BATCHES: usize = 4;
@@ -29,8 +36,6 @@ const MAX_WAITING_BATCHES: usize = 4;
 const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
 /// The service takes five reads a second for one shard; evenly spaced, so that no burst starves another application.
 const CALL_SPACING: Duration = Duration::from_millis(1_000 / limits::SHARD_READ_CALLS_PER_SECOND);
-/// Listings in a row that must agree before a shard or stream is believed to be gone: a list may lag.
-const CONFIRMATIONS: u32 = 3;
 
 /// The part of the configuration that polling needs.
 #[derive(Debug, Clone)]
@@ -59,19 +64,14 @@ enum State {
 /// See the module's diagram.
 #[derive(Debug)]
 pub(crate) struct Polling {
-    shard: ShardId,
     settings: PollingSettings,
     state: State,
-    start: ReadFrom,
-    /// The last record received: where a new iterator goes on.
-    last_read: Option<SequenceNumber>,
-    /// The position was refused; read from the oldest record instead until one is received.
-    from_horizon: bool,
-    opened_before: bool,
+    position: Position,
+    confirmation: Confirmation,
+    appetite: Appetite,
     call_began: Option<Instant>,
     not_before: Option<Instant>,
     backoff: Backoff,
-    missing_count: u32,
     waiting: VecDeque<Fetched>,
     events: VecDeque<FetchEvent>,
 }
@@ -80,34 +80,23 @@ impl Polling {
     pub(crate) fn new(shard: ShardId, start: ReadFrom, settings: PollingSettings) -> Self {
         let backoff = Backoff::new(settings.backoff, settings.max_backoff, 2.0, settings.seed);
         Self {
-            shard,
+            appetite: Appetite::new(settings.max_records),
             settings,
             state: State::Closed,
-            start,
-            last_read: None,
-            from_horizon: false,
-            opened_before: false,
+            position: Position::new(start),
+            confirmation: Confirmation::new(shard),
             call_began: None,
             not_before: None,
             backoff,
-            missing_count: 0,
             waiting: VecDeque::new(),
             events: VecDeque::new(),
         }
     }
 
-    fn may_read(&self, read_ahead: bool) -> bool {
-        let bytes: usize = self.waiting.iter().map(|batch| batch.data_bytes).sum();
-        self.waiting.is_empty()
-            || (read_ahead && self.waiting.len() < MAX_WAITING_BATCHES && bytes < MAX_WAITING_BYTES)
-    }
-
-    fn position(&self) -> ReadFrom {
-        match self.last_read {
-            _ if self.from_horizon => ReadFrom::TrimHorizon,
-            Some(last) => ReadFrom::After(last),
-            None => self.start,
-        }
+    fn may_read(&self, room: Room) -> bool {
+        let bytes: usize = self.waiting.iter().map(|batch| batch.memory_bytes).sum();
+        let ahead = self.waiting.len() < MAX_WAITING_BATCHES && bytes < MAX_WAITING_BYTES;
+        room.empty_handed || (ahead && self.appetite.fits(room))
     }
 
     fn pause(&mut self, now: Instant) {
@@ -115,26 +104,21 @@ impl Polling {
     }
 
     fn opened(&mut self, now: Instant, result: Result<ShardIterator, ReadError>) {
-        let error = match result {
+        match result {
             Ok(iterator) => {
                 self.state = State::Reading(iterator);
-                self.opened_before = true;
+                self.position.opened();
                 self.not_before = None;
-                return;
             }
-            Err(error) => error,
-        };
-        match (&error, self.position()) {
-            (ReadError::NotFound, _) => self.state = State::Confirming { at_end: false },
-            // Older than retention, or of a stream that was made anew under the same name. Both go on with what there
-            // is; positions up to the checkpoint are filtered later, so at worst nothing is repeated.
-            (ReadError::InvalidArgument(_), ReadFrom::At(checkpoint) | ReadFrom::After(checkpoint)) => {
-                self.from_horizon = true;
-                self.events.push_back(FetchEvent::CheckpointTrimmed { checkpoint, first: None });
+            Err(error) => {
+                match &error {
+                    ReadError::NotFound => self.state = State::Confirming { at_end: false },
+                    ReadError::InvalidArgument(_) => self.events.extend(self.position.refused()),
+                    _ => {}
+                }
+                self.failed(now, error);
             }
-            _ => {}
         }
-        self.failed(now, error);
     }
 
     fn failed(&mut self, now: Instant, error: ReadError) {
@@ -146,7 +130,7 @@ impl Polling {
         self.pause(now);
     }
 
-    fn read(&mut self, now: Instant, result: Result<GetRecordsAnswer, ReadError>) -> bool {
+    fn read(&mut self, now: Instant, result: Result<GetRecordsAnswer, ReadError>) -> usize {
         match result {
             Ok(answer) => self.accept(now, answer),
             Err(error) => {
@@ -154,7 +138,7 @@ impl Polling {
                     ReadError::ExpiredIterator => {
                         self.reopen();
                         self.events.push_back(FetchEvent::ExpiredIterator);
-                        return false;
+                        return 0;
                     }
                     ReadError::InvalidArgument(_) => self.reopen(),
                     ReadError::NotFound => self.state = State::Confirming { at_end: false },
@@ -162,19 +146,17 @@ impl Polling {
                     _ => {}
                 }
                 self.failed(now, error);
-                false
+                0
             }
         }
     }
 
     fn reopen(&mut self) {
         self.state = State::Closed;
-        if self.opened_before && self.position() == ReadFrom::Latest {
-            self.events.push_back(FetchEvent::LatestReopened);
-        }
+        self.events.extend(self.position.reopens());
     }
 
-    fn accept(&mut self, now: Instant, mut answer: GetRecordsAnswer) -> bool {
+    fn accept(&mut self, now: Instant, mut answer: GetRecordsAnswer) -> usize {
         let orphan = answer.children.iter().any(|child| child.parents.is_empty());
         let contradiction = match (&answer.next, answer.children.is_empty()) {
             (Some(_), false) => Some("children together with a next iterator"),
@@ -187,18 +169,13 @@ impl Polling {
                 self.reopen();
             }
             self.pause(now);
-            return false;
+            return 0;
         }
         self.backoff.reset();
-        self.missing_count = 0;
+        self.confirmation.seen();
+        self.appetite.answered(&answer.records);
         self.pace(now, &answer);
-        // What an iterator opened too early brings again was received already.
-        answer.records.retain(|record| self.last_read.is_none_or(|last| record.sequence_number > last));
-        self.note_gap(&answer);
-        if let Some(last) = answer.records.last() {
-            self.last_read = Some(last.sequence_number);
-            self.from_horizon = false;
-        }
+        self.events.extend(self.position.accept(&mut answer.records));
         let ended = match answer.next {
             Some(next) => {
                 self.state = State::Reading(next);
@@ -222,22 +199,15 @@ impl Polling {
             }
         };
         if answer.records.is_empty() && ended.is_none() && !self.settings.keep_empty {
-            return false;
+            return 0;
         }
-        self.queue(now, answer.records, answer.millis_behind_latest, ended);
-        true
+        self.queue(Fetched::new(now, answer.records, answer.millis_behind_latest, ended))
     }
 
-    fn queue(
-        &mut self,
-        now: Instant,
-        records: Vec<super::KinesisRecord>,
-        millis_behind_latest: Option<u64>,
-        ended: Option<Vec<ChildShard>>,
-    ) {
-        let data_bytes = records.iter().map(|record| record.data.len()).sum();
-        let received_at = now;
-        self.waiting.push_back(Fetched { records, millis_behind_latest, received_at, ended, data_bytes });
+    fn queue(&mut self, batch: Fetched) -> usize {
+        let bytes = batch.memory_bytes;
+        self.waiting.push_back(batch);
+        bytes
     }
 
     /// When the shard may be read again: at the service's limits when behind, at the idle time when caught up.
@@ -253,79 +223,34 @@ impl Polling {
         self.not_before = Some(began + spacing.max(debt));
     }
 
-    /// The record at the checkpoint itself must come first; if it does not, it has been trimmed, and maybe more with it.
-    fn note_gap(&mut self, answer: &GetRecordsAnswer) {
-        if let (None, ReadFrom::At(checkpoint), Some(first)) =
-            (self.last_read, self.start, answer.records.first())
-            && first.sequence_number > checkpoint
-        {
-            let first = Some(first.sequence_number);
-            self.events.push_back(FetchEvent::CheckpointTrimmed { checkpoint, first });
-        }
-    }
-
-    fn listed(&mut self, now: Instant, listing: Listing) -> bool {
+    fn listed(&mut self, now: Instant, listing: Listing) -> usize {
         let State::Confirming { at_end } = self.state else {
             panic!("a listing arrived in {:?}, which asked for none", self.state);
         };
-        match listing {
-            Listing::Failed(message) => {
-                self.events.push_back(FetchEvent::ListingFailed(message));
-                self.pause(now);
-            }
-            Listing::StreamNotFound => {
-                self.missing_count += 1;
-                if self.missing_count >= CONFIRMATIONS {
-                    self.state = State::StreamGone;
-                }
-                self.pause(now);
-            }
-            Listing::Shards(shards) => return self.confirm(now, at_end, &shards),
-        }
-        false
-    }
-
-    fn confirm(&mut self, now: Instant, at_end: bool, shards: &[Shard]) -> bool {
-        let children: Vec<ChildShard> = shards
-            .iter()
-            .filter(|shard| shard.parents().any(|parent| *parent == self.shard))
-            .map(|shard| ChildShard {
-                id: shard.id.clone(),
-                parents: shard.parents().cloned().collect(),
-                hash_key_range: Some(shard.hash_key_range),
-            })
-            .collect();
-        if let Some(shard) = shards.iter().find(|shard| shard.id == self.shard) {
-            self.missing_count = 0;
-            if at_end && !shard.is_open() && !children.is_empty() {
-                self.end(now, children);
-                return true;
-            }
-            self.reopen();
-        } else {
-            self.missing_count += 1;
-            if self.missing_count >= CONFIRMATIONS {
-                self.events.push_back(FetchEvent::ShardGone);
-                self.end(now, children);
-                return true;
-            }
+        let (verdict, event) = self.confirmation.judge(at_end, listing);
+        self.events.extend(event);
+        match verdict {
+            Verdict::Ended(children) | Verdict::Gone(children) => return self.end(now, children),
+            Verdict::StreamGone => self.state = State::StreamGone,
+            Verdict::StillThere => self.reopen(),
+            Verdict::Undecided => {}
         }
         self.pause(now);
-        false
+        0
     }
 
-    fn end(&mut self, now: Instant, children: Vec<ChildShard>) {
+    fn end(&mut self, now: Instant, children: Vec<ChildShard>) -> usize {
         self.state = State::Ended;
-        self.queue(now, Vec::new(), None, Some(children));
+        self.queue(Fetched::new(now, Vec::new(), None, Some(children)))
     }
 }
 
 impl Fetcher for Polling {
-    fn next(&mut self, now: Instant, read_ahead: bool) -> FetchStep {
+    fn next(&mut self, now: Instant, room: Room) -> FetchStep {
         match self.state {
             State::Ended => return FetchStep::Idle,
             State::StreamGone => return FetchStep::StreamGone,
-            _ if self.call_began.is_some() || !self.may_read(read_ahead) => return FetchStep::Idle,
+            _ if self.call_began.is_some() || !self.may_read(room) => return FetchStep::Idle,
             _ => {}
         }
         if let Some(not_before) = self.not_before
@@ -335,22 +260,25 @@ impl Fetcher for Polling {
         }
         self.call_began = Some(now);
         match &self.state {
-            State::Reading(iterator) => {
-                FetchStep::GetRecords { iterator: iterator.clone(), limit: self.settings.max_records }
-            }
+            State::Reading(iterator) => FetchStep::GetRecords {
+                iterator: iterator.clone(),
+                limit: self.appetite.limit(room),
+                expected_bytes: self.appetite.expected_bytes(room),
+            },
             State::Confirming { .. } => FetchStep::ListShards,
-            State::Closed | State::Ended | State::StreamGone => FetchStep::OpenIterator(self.position()),
+            State::Closed | State::Ended | State::StreamGone => FetchStep::OpenIterator(self.position.next()),
         }
     }
 
-    fn answered(&mut self, now: Instant, answer: FetchAnswer) -> bool {
+    fn answered(&mut self, now: Instant, answer: FetchAnswer) -> usize {
         let queued = match answer {
             FetchAnswer::Iterator(result) => {
                 self.opened(now, result);
-                false
+                0
             }
             FetchAnswer::Records(result) => self.read(now, result),
             FetchAnswer::Shards(listing) => self.listed(now, listing),
+            FetchAnswer::Subscribed(_) | FetchAnswer::Pushed(_) => panic!("polling subscribes to nothing"),
         };
         self.call_began = None;
         queued

@@ -1,12 +1,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use kinesis_shard::ShardId;
-use tokio::sync::OwnedSemaphorePermit;
-
 use crate::checkpoint::Checkpointer;
 use crate::processor::ProcessRecordsInput;
 use crate::user_record::UserRecord;
+use kinesis_shard::ShardId;
 
 /// The batch in hand. It is dropped only after a call with it succeeded.
 #[derive(Debug)]
@@ -17,9 +15,8 @@ pub(super) struct Batch {
     pub(super) data_bytes: u64,
     /// Set on the last batch of a shard.
     pub(super) child_shards: Option<Vec<ShardId>>,
-    /// Its memory; given back to the budget when the batch is dropped.
-    #[expect(dead_code, reason = "held, never read")]
-    pub(super) hold: Option<OwnedSemaphorePermit>,
+    /// The memory it takes; given back to the budget when the batch is dropped.
+    pub(super) memory_bytes: usize,
 }
 
 impl Batch {

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kinesis_shard::{Clock, ShardId, md5};
 
-use super::read::Budget;
+use super::budget::Budget;
 use crate::bell::Bell;
 use crate::board::{Progress, ReadState};
 use crate::config::{ConsumerConfig, FailurePolicy};
@@ -22,7 +22,7 @@ pub(crate) struct Context {
     pub(crate) factory: Box<dyn RecordProcessorFactory>,
     pub(crate) reports: Reports,
     pub(crate) stats: Arc<Stats>,
-    pub(super) budget: Budget,
+    pub(super) budget: Arc<Budget>,
     /// Rings once: finish the running calls, tell the processors, give the leases back.
     pub(crate) shutdown: Bell,
     /// Rings when a shard has ended here, for the shards that wait for it.
@@ -42,7 +42,7 @@ impl Context {
         let events = Events::new(config.events.clone(), Arc::clone(&config.stream));
         Self {
             clock: config.clock.clone(),
-            budget: Budget::new(config.max_prefetch_bytes),
+            budget: Arc::new(Budget::new(config.max_prefetch_bytes)),
             config,
             transport,
             factory,
@@ -125,6 +125,21 @@ impl Context {
             FetchEvent::CheckpointTrimmed { checkpoint, first } => {
                 stats.gaps.one();
                 ConsumerEvent::GapBelowRetention { shard, checkpoint, first }
+            }
+            FetchEvent::SubscriptionCut(error) => {
+                stats.subscription_cuts.one();
+                ConsumerEvent::SubscriptionCut { shard, error: error.to_string().into() }
+            }
+            FetchEvent::SubscriptionSilent => {
+                stats.subscription_cuts.one();
+                let error = "it has sent nothing for too long, not even an empty event".into();
+                ConsumerEvent::SubscriptionCut { shard, error }
+            }
+            FetchEvent::SubscriptionInUse => {
+                stats.subscription_in_use.one();
+                progress.read(ReadState::Throttled, now);
+                tracing::debug!("another subscription of this consumer is in the way, it is tried again");
+                return;
             }
             FetchEvent::ShardGone => {
                 stats.gaps.one();

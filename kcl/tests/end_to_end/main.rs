@@ -6,6 +6,7 @@
 mod world;
 
 mod delivery;
+mod fan_out;
 mod handover;
 mod leases;
 mod observing;

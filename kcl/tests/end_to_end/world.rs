@@ -333,3 +333,25 @@ impl RecordProcessor for Recorder {
         self.end(&input.checkpointer).await
     }
 }
+
+/// The processor of a worker that never gets a shard.
+pub(crate) enum Nobody {}
+
+#[kcl::async_trait]
+impl RecordProcessor for Nobody {
+    async fn initialize(&mut self, _: InitializationInput) -> Result<(), BoxError> {
+        match *self {}
+    }
+    async fn process_records(&mut self, _: ProcessRecordsInput) -> Result<(), BoxError> {
+        match *self {}
+    }
+    async fn lease_lost(&mut self, _: LeaseLostInput) {
+        match *self {}
+    }
+    async fn shard_ended(&mut self, _: ShardEndedInput) -> Result<(), BoxError> {
+        match *self {}
+    }
+    async fn shutdown_requested(&mut self, _: ShutdownRequestedInput) -> Result<(), BoxError> {
+        match *self {}
+    }
+}

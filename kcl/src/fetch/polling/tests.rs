@@ -1,7 +1,11 @@
 use super::*;
 use crate::fetch::KinesisRecord;
 use bytes::Bytes;
-use kinesis_shard::HashKeyRange;
+use kinesis_shard::{HashKeyRange, SequenceNumber, Shard};
+
+const PLENTY: Room = Room { empty_handed: true, bytes: 10 * 1024 * 1024 };
+const ONE_IN_HAND: Room = Room { empty_handed: false, bytes: 10 * 1024 * 1024 };
+const TIGHT: Room = Room { empty_handed: false, bytes: 0 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -68,7 +72,7 @@ impl Rig {
     /// The next step, after waiting as long as it says.
     fn step(&mut self) -> FetchStep {
         loop {
-            match self.polling.next(self.now, true) {
+            match self.polling.next(self.now, PLENTY) {
                 FetchStep::WaitUntil(instant) => {
                     assert!(instant > self.now, "a wait must end in the future");
                     self.now = instant;
@@ -79,7 +83,7 @@ impl Rig {
     }
 
     fn answer(&mut self, answer: FetchAnswer) -> bool {
-        self.polling.answered(self.now, answer)
+        self.polling.answered(self.now, answer) > 0
     }
 
     fn reopen(&mut self, expected: ReadFrom) {
@@ -139,7 +143,7 @@ fn the_first_iterator_is_opened_where_the_checkpoint_says() {
 fn only_one_call_is_under_way() {
     let mut rig = Rig::new(ReadFrom::TrimHorizon);
     rig.step();
-    assert_eq!(rig.polling.next(rig.now + SECOND, true), FetchStep::Idle);
+    assert_eq!(rig.polling.next(rig.now + SECOND, PLENTY), FetchStep::Idle);
 }
 
 #[test]
@@ -379,17 +383,31 @@ fn reading_ahead_stops_at_four_batches_or_eight_mebibytes_or_without_memory() {
     for call in 1..=4 {
         rig.read(Ok(records(&[call], 1)));
     }
-    assert_eq!(rig.polling.next(rig.now + SECOND, true), FetchStep::Idle);
+    assert_eq!(rig.polling.next(rig.now + SECOND, ONE_IN_HAND), FetchStep::Idle);
     rig.polling.take();
-    assert_ne!(rig.polling.next(rig.now + SECOND, true), FetchStep::Idle);
+    assert_ne!(rig.polling.next(rig.now + SECOND, ONE_IN_HAND), FetchStep::Idle);
 
     let mut rig = Rig::open(ReadFrom::TrimHorizon);
     rig.read(Ok(GetRecordsAnswer { records: vec![sized(1, 8 * 1024 * 1024)], ..records(&[], 1) }));
-    assert_eq!(rig.polling.next(rig.now + 60 * SECOND, true), FetchStep::Idle);
+    assert_eq!(rig.polling.next(rig.now + 60 * SECOND, ONE_IN_HAND), FetchStep::Idle);
 
     let mut rig = Rig::open(ReadFrom::TrimHorizon);
     rig.read(Ok(records(&[1], 1)));
-    assert_eq!(rig.polling.next(rig.now + SECOND, false), FetchStep::Idle);
-    rig.polling.take();
-    assert_ne!(rig.polling.next(rig.now + SECOND, false), FetchStep::Idle, "the next batch is always read");
+    assert_eq!(rig.polling.next(rig.now + SECOND, TIGHT), FetchStep::Idle);
+    let empty_handed = Room { empty_handed: true, ..TIGHT };
+    let FetchStep::GetRecords { limit, expected_bytes, .. } =
+        rig.polling.next(rig.now + SECOND, empty_handed)
+    else {
+        panic!("with nothing in hand the next batch is always read")
+    };
+    assert_eq!((limit, expected_bytes), (1, 0));
+}
+
+#[test]
+fn a_read_asks_for_as_many_records_as_there_is_room_for() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    rig.read(Ok(GetRecordsAnswer { records: vec![sized(1, 100_000)], ..records(&[], 1) }));
+    let half = Room { empty_handed: false, bytes: 512 * 1024 };
+    let FetchStep::GetRecords { limit, .. } = rig.polling.next(rig.now + SECOND, half) else { panic!() };
+    assert_eq!(limit, 5);
 }

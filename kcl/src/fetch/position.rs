@@ -1,0 +1,154 @@
+//! Where a shard is read next, whatever brings its records.
+
+use kinesis_shard::SequenceNumber;
+
+use super::{FetchEvent, KinesisRecord, ReadFrom};
+
+/// The position in one shard: of the next iterator, or of the next subscription.
+#[derive(Debug, Clone)]
+pub(crate) struct Position {
+    start: ReadFrom,
+    /// The last record received.
+    last_read: Option<SequenceNumber>,
+    /// Where the service said that a later subscription goes on; moves also while nothing is put.
+    continuation: Option<SequenceNumber>,
+    /// The position was refused; read from the oldest record instead until one is received.
+    from_horizon: bool,
+    opened_before: bool,
+}
+
+impl Position {
+    pub(crate) fn new(start: ReadFrom) -> Self {
+        Self { start, last_read: None, continuation: None, from_horizon: false, opened_before: false }
+    }
+
+    /// Where to open now.
+    pub(crate) fn next(&self) -> ReadFrom {
+        match self.continuation.max(self.last_read) {
+            _ if self.from_horizon => ReadFrom::TrimHorizon,
+            Some(last) => ReadFrom::After(last),
+            None => self.start,
+        }
+    }
+
+    /// Something was opened at [`next`](Self::next).
+    pub(crate) fn opened(&mut self) {
+        self.opened_before = true;
+    }
+
+    /// What was opened is of no use any more; another follows.
+    pub(crate) fn reopens(&self) -> Option<FetchEvent> {
+        (self.opened_before && self.next() == ReadFrom::Latest).then_some(FetchEvent::LatestReopened)
+    }
+
+    /// The service refused the position as an argument: it is older than the retention, or of a stream that was made anew
+    /// under the same name. Both go on with what there is; positions up to the checkpoint are filtered later, so at worst
+    /// nothing is repeated.
+    pub(crate) fn refused(&mut self) -> Option<FetchEvent> {
+        let (ReadFrom::At(checkpoint) | ReadFrom::After(checkpoint)) = self.next() else { return None };
+        self.from_horizon = true;
+        self.continuation = None;
+        Some(FetchEvent::CheckpointTrimmed { checkpoint, first: None })
+    }
+
+    /// Moves on behind these records, and drops those of them that were received before: what was opened too early
+    /// brings them again. Tells of a gap.
+    pub(crate) fn accept(&mut self, records: &mut Vec<KinesisRecord>) -> Option<FetchEvent> {
+        records.retain(|record| self.last_read.is_none_or(|last| record.sequence_number > last));
+        let (first, last) = (records.first()?.sequence_number, records.last()?.sequence_number);
+        // The record at the checkpoint itself must come first; if it does not, it has been trimmed, and maybe more
+        // with it.
+        let gap = match (self.last_read, self.start) {
+            (None, ReadFrom::At(checkpoint)) if first > checkpoint => {
+                Some(FetchEvent::CheckpointTrimmed { checkpoint, first: Some(first) })
+            }
+            _ => None,
+        };
+        self.last_read = Some(last);
+        self.from_horizon = false;
+        gap
+    }
+
+    /// The service named where to go on, behind everything it has sent so far.
+    pub(crate) fn continues_after(&mut self, number: SequenceNumber) {
+        self.from_horizon = false;
+        self.continuation = Some(number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn number(value: u64) -> SequenceNumber {
+        value.to_string().parse().unwrap()
+    }
+
+    fn records(numbers: &[u64]) -> Vec<KinesisRecord> {
+        let record = |value: &u64| KinesisRecord {
+            sequence_number: number(*value),
+            partition_key: "p".into(),
+            data: Bytes::new(),
+            arrived_at: None,
+        };
+        numbers.iter().map(record).collect()
+    }
+
+    #[test]
+    fn it_moves_behind_what_was_read_and_then_where_the_service_says() {
+        let mut position = Position::new(ReadFrom::At(number(5)));
+        assert_eq!(position.next(), ReadFrom::At(number(5)));
+        assert_eq!(position.accept(&mut records(&[5, 6])), None);
+        assert_eq!(position.next(), ReadFrom::After(number(6)));
+        position.continues_after(number(9));
+        assert_eq!(position.next(), ReadFrom::After(number(9)));
+        position.accept(&mut records(&[12]));
+        assert_eq!(position.next(), ReadFrom::After(number(12)), "a record behind that number moves it on");
+    }
+
+    #[test]
+    fn what_comes_again_is_dropped_and_tells_no_gap() {
+        let mut position = Position::new(ReadFrom::TrimHorizon);
+        position.accept(&mut records(&[3, 4]));
+        let mut again = records(&[3, 4, 5]);
+        assert_eq!(position.accept(&mut again), None);
+        assert_eq!(again, records(&[5]));
+        let mut nothing_new = records(&[4]);
+        assert_eq!(position.accept(&mut nothing_new), None);
+        assert!(nothing_new.is_empty());
+        assert_eq!(position.next(), ReadFrom::After(number(5)));
+    }
+
+    #[test]
+    fn a_first_record_behind_the_checkpoint_tells_of_the_gap() {
+        let gap = |first| Some(FetchEvent::CheckpointTrimmed { checkpoint: number(5), first });
+        let mut position = Position::new(ReadFrom::At(number(5)));
+        assert_eq!(position.accept(&mut records(&[8])), gap(Some(number(8))));
+        let mut position = Position::new(ReadFrom::At(number(5)));
+        assert_eq!(position.refused(), gap(None));
+        assert_eq!(position.next(), ReadFrom::TrimHorizon);
+        position.continues_after(number(7));
+        assert_eq!(position.next(), ReadFrom::After(number(7)));
+        for start in [ReadFrom::TrimHorizon, ReadFrom::Latest] {
+            assert_eq!(
+                Position::new(start).refused(),
+                None,
+                "{start:?} names no number that could be too old"
+            );
+        }
+    }
+
+    #[test]
+    fn only_latest_opened_twice_loses_anything() {
+        let mut position = Position::new(ReadFrom::Latest);
+        assert_eq!(position.reopens(), None, "it was not open before");
+        position.opened();
+        assert_eq!(position.reopens(), Some(FetchEvent::LatestReopened));
+        position.continues_after(number(1));
+        assert_eq!(position.reopens(), None);
+        let mut position = Position::new(ReadFrom::TrimHorizon);
+        position.opened();
+        assert_eq!(position.reopens(), None);
+    }
+}
