@@ -154,3 +154,22 @@ install_node() {
         touch "$node_home/installed"
     fi
 }
+
+# Modules go to Go's own cache, at the versions of the script's go.mod and go.sum.
+install_go() {
+    need go 'https://go.dev'
+    (cd "$here" && GOFLAGS=-mod=readonly go list -deps ./... >/dev/null 2>"$scratch/go.err") || {
+        cat "$scratch/go.err" >&2
+        skip 'go could not download its modules'
+    }
+}
+
+# build_go <package>...: $scratch/<package> is the program; `.` makes $scratch/program.
+build_go() {
+    for package in "$@"; do
+        program=$package
+        [ "$package" != . ] || program=program
+        (cd "$here" && GOFLAGS='-mod=readonly -buildvcs=false' go build -o "$scratch/$program" "./$package") ||
+            fail "go could not build $package"
+    done
+}
