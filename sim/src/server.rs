@@ -9,6 +9,8 @@ mod connection;
 
 mod control;
 
+mod linger;
+
 mod tls;
 
 use std::io;
@@ -242,7 +244,7 @@ async fn accept(
         }
     }
     drop(listener);
-    connections.end_subscriptions();
+    connections.stop();
     let mut finished = pin!(async {
         graceful.shutdown().await;
         while tasks.join_next().await.is_some() {}

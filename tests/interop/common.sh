@@ -64,6 +64,7 @@ later_stop() {
 }
 
 clean_up() {
+    # The last started first.
     for process in $started; do
         stop "$process"
     done
@@ -75,6 +76,7 @@ trap 'exit 1' INT TERM HUP
 # start_server [arguments of kinesis-sim]: on a free port; returns when it answers. $server is its process id.
 start_server() {
     [ -x "$sim" ] || skip "$sim is not built (cargo build -p kinesis-sim --features server)"
+    : >"$scratch/server.out"
     "$sim" --port 0 "$@" >"$scratch/server.out" 2>&1 &
     server=$!
     later_stop "$server"
@@ -115,6 +117,11 @@ stop_server() {
     kill "$server"
     status=0
     wait "$server" || status=$?
+    running=$started
+    started=
+    for process in $running; do
+        [ "$process" = "$server" ] || started="$started $process"
+    done
     [ $status -eq 0 ] || fail "the server ended with $status"
     lines=$(grep -vc 'listening on' "$scratch/server.out" || true)
     [ "$lines" -eq 0 ] || {

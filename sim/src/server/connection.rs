@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::linger::Linger;
 use super::{ControlAccess, control};
 use crate::door::NoAnswer;
 use crate::sim::Sim;
@@ -56,14 +57,17 @@ pub(super) struct Connections {
     sim: Sim,
     control: ControlAccess,
     buffered_bytes: AtomicUsize,
+    is_stopping: Arc<AtomicBool>,
 }
 
 impl Connections {
     pub(super) fn new(sim: Sim, control: ControlAccess) -> Self {
-        Self { sim, control, buffered_bytes: AtomicUsize::new(0) }
+        Self { sim, control, buffered_bytes: AtomicUsize::new(0), is_stopping: Arc::default() }
     }
 
-    pub(super) fn end_subscriptions(&self) {
+    /// Ends subscriptions, and waits for no peer from now on.
+    pub(super) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
         self.sim.door.with(crate::engine::Engine::stop_subscriptions);
     }
 
@@ -99,6 +103,7 @@ impl Connections {
             .max_concurrent_streams(MOST_H2_STREAMS)
             .initial_stream_window_size(H2_WINDOW_BYTES)
             .initial_connection_window_size(4 * H2_WINDOW_BYTES);
+        let stream = Linger::new(stream, Arc::clone(&self.is_stopping));
         let service = service_fn(move |request| Arc::clone(&self).answer(request, peer));
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         // A broken connection is the peer's business; nothing of ours depends on it.

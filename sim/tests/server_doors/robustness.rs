@@ -204,3 +204,26 @@ async fn a_stop_waits_for_an_answer_that_is_under_way_but_not_for_ever() {
     assert!(answer.is_none_or(|answer| answer.status == 200));
     assert!(TcpStream::connect(addr).await.is_err(), "the port is free");
 }
+
+/// Node's clients say goodbye when an answer begins, and lose what they have not read when the connection ends first.
+#[tokio::test]
+async fn an_h2_client_that_says_goodbye_closes_first() {
+    let (_sim, server) = start().await;
+    let mut client = Client::to(&server).await;
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        [&[0, 0, u8::try_from(payload.len()).unwrap(), kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    // GET http /health localhost, by the static table where it has them.
+    let head = b"\x82\x86\x04\x07/health\x01\x09localhost";
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    client.send([frame(4, 0, 0, &[]), frame(1, 5, 1, head), frame(7, 0, 0, &[0; 8])].concat()).await;
+    let mut received = Vec::new();
+    let ended =
+        tokio::time::timeout(Duration::from_millis(500), client.stream.read_to_end(&mut received)).await;
+    assert!(received.windows(4).any(|window| window == b"\"ok\""), "{received:?}");
+    assert!(ended.is_err(), "the server closed first");
+    client.stream.shutdown().await.unwrap();
+    soon(client.stream.read_to_end(&mut received)).await.unwrap();
+    // Nor does a stop wait for a client.
+    tokio::time::timeout(Duration::from_secs(2), server.stop()).await.unwrap();
+}
