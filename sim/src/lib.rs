@@ -116,6 +116,9 @@ mod error;
 /// One line per call.
 mod trace;
 
+/// What an application did, and whether it lost anything.
+mod history;
+
 /// What both doors share.
 mod door;
 
@@ -131,6 +134,7 @@ pub mod fuzzing;
 mod server;
 
 pub use engine::{Answer, Engine, EngineSettings, Loss, Reply, Request};
+pub use history::{History, Judgement};
 pub use in_process::SimHttpClient;
 pub use quota::{Limits, ServiceLimits, ShardRates};
 pub use rule::{EntryError, Rule, RuleGuard, Verdict};
@@ -139,3 +143,8 @@ pub use server::{ControlAccess, ServeError, ServeOptions, Server};
 pub use sim::{Sim, SimBuilder, StoredRecord};
 pub use stream_table::Scope;
 pub use wire::Encoding;
+
+/// The code of the page for users compiles and runs.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../../docs/simulator.md")]
+struct SimulatorPage;

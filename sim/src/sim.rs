@@ -163,6 +163,12 @@ impl Sim {
         self.door.now()
     }
 
+    /// Milliseconds since the simulation was first used, or reset: virtual ones under a paused runtime. The trace and
+    /// the windows of rules count the same way.
+    pub fn elapsed_millis(&self) -> u64 {
+        self.door.with(|engine, now| now.saturating_sub(engine.settings.started_at))
+    }
+
     /// Puts a rule in force until the guard is dropped.
     pub fn rule(&self, rule: Rule) -> RuleGuard {
         let (number, hits) = self.door.with(|engine, _| engine.add_rule(rule));
