@@ -44,10 +44,14 @@ pub trait RecordProcessor: Send {
     /// Any; it is called again after a pause, as it is when it returns without having stored the end.
     async fn shard_ended(&mut self, input: ShardEndedInput) -> Result<(), BoxError>;
 
-    /// The worker shuts down: finish, checkpoint if you like; the lease is given back afterwards. The last call.
+    /// The shard is to go to another worker, or this one shuts down: finish, checkpoint if you like; the lease is given
+    /// back afterwards. The last call.
+    ///
+    /// A worker that asked for the lease waits for one failover time, counted from when it saw its mark; of that, what is
+    /// left of the running call and this one have about two thirds. What takes longer ends in `lease_lost`.
     ///
     /// # Errors
-    /// Any; it is called again after a pause, as long as the shutdown's grace lasts.
+    /// Any; it is called again after a pause, as long as the shutdown's grace or the lease lasts.
     async fn shutdown_requested(&mut self, input: ShutdownRequestedInput) -> Result<(), BoxError>;
 }
 

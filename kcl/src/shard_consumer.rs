@@ -50,7 +50,7 @@ pub(crate) enum End {
     Finished,
     /// The lease went to someone else, or ran out.
     LeaseLost,
-    /// The lease was given back because the worker shuts down.
+    /// The lease was given back: the worker shuts down, or another one asked for it.
     Released,
     /// The lease was given back because the processor kept failing.
     GaveUp,
@@ -340,7 +340,7 @@ impl ShardConsumer {
         self.settle();
     }
 
-    /// The worker shuts down: finish the running call, tell the processor, give the lease back.
+    /// The worker shuts down, or another one asked for the lease: finish the running call, tell the processor, give the lease back.
     pub(crate) fn shutdown(&mut self) {
         self.shutdown = true;
         self.settle();

@@ -141,8 +141,9 @@ impl ShardTask {
     pub(crate) async fn run(mut self) -> End {
         let (context, lease) = (Arc::clone(&self.context), self.lease.clone());
         let lost = lease.lost();
-        tokio::pin!(lost);
-        let (mut watch_lease, mut watch_shutdown) = (true, true);
+        let asked = lease.asked_for();
+        tokio::pin!(lost, asked);
+        let (mut watch_lease, mut watch_asked, mut watch_shutdown) = (true, true, true);
         let mut parents_seen = context.parents.rings();
         context.stats.lag(&self.shard_id, 0);
         context.reports.board.enter(lease.key().clone(), Arc::clone(&self.progress));
@@ -155,13 +156,22 @@ impl ShardTask {
                 Next::Wait(step_at) => step_at.into_iter().chain(read_at).min(),
             };
             tokio::select! {
-                // Nothing starves: the first two fire once; a step and a read answer once each and are started again
+                // Nothing starves: the first three fire once; a step and a read answer once each and are started again
                 // only by this loop; the timer comes last, and when it is all that is ready, it runs.
                 biased;
                 () = &mut lost, if watch_lease => {
                     watch_lease = false;
                     self.reading = None;
                     self.consumer.lease_lost();
+                }
+                by = &mut asked, if watch_asked => {
+                    watch_asked = false;
+                    if let Some(by) = by {
+                        self.tell(ConsumerEvent::LeaseAskedFor { shard: self.shard().clone(), by });
+                    }
+                    // Another worker is to have this shard: as in a shutdown, of this one.
+                    self.reading = None;
+                    self.consumer.shutdown();
                 }
                 () = context.shutdown.rung(), if watch_shutdown => {
                     watch_shutdown = false;

@@ -44,6 +44,7 @@ struct Holding {
     writes: tokio::sync::Mutex<()>,
     tenure: Mutex<Tenure>,
     over: Notify,
+    asked: Notify,
 }
 
 /// What every held lease of a keeper shares.
@@ -68,6 +69,7 @@ impl HeldLease {
             writes: tokio::sync::Mutex::new(()),
             tenure: Mutex::new(tenure),
             over: Notify::new(),
+            asked: Notify::new(),
         }))
     }
 
@@ -140,6 +142,22 @@ impl HeldLease {
         }
     }
 
+    /// Resolves once another worker has asked for the lease, with its name if the row says it: finish, checkpoint and
+    /// [`release`](Self::release) before belief ends. Cancel safe.
+    pub(crate) async fn asked_for(&self) -> Option<WorkerId> {
+        loop {
+            let asked = self.0.asked.notified();
+            tokio::pin!(asked);
+            // Before the check, so that a mark found between check and await is not missed.
+            asked.as_mut().enable();
+            let by = self.belief().asked_by();
+            if let Some(by) = by {
+                return by;
+            }
+            asked.await;
+        }
+    }
+
     /// Tells the keeper, once, that there is nothing to renew any more, and wakes whoever waits for the loss.
     fn announce_end(&self) {
         let (over, finished) = {
@@ -205,7 +223,13 @@ impl HeldLease {
             let operation = operation.map_err(|why| self.unwritable(&why, purpose))?;
             let result = self.0.calls.write(self.key(), &operation).await;
             let error = result.as_ref().err().cloned();
-            let next = self.belief().answered(&operation, sent_at, answer(result));
+            let (next, asked) = {
+                let mut belief = self.belief();
+                (belief.answered(&operation, sent_at, answer(result)), belief.asked_by().is_some())
+            };
+            if asked {
+                self.0.asked.notify_waiters();
+            }
             self.announce_end();
             match next {
                 Next::Done => return Ok(()),
@@ -219,10 +243,6 @@ impl HeldLease {
                         return Err(self.lost_error());
                     }
                     clock.sleep_until(clock.now() + backoff.next_delay()).await;
-                }
-                Next::HandOver { served } => {
-                    self.give_away().await?;
-                    return if served { Ok(()) } else { Err(self.lost_error()) };
                 }
                 Next::Over => return Err(self.lost_error()),
             }
@@ -326,7 +346,7 @@ impl HeldLease {
             let mut belief = self.belief();
             belief.expire(self.now());
             let expired = belief.end() == Some(&End::Expired);
-            (belief.finish_with(End::Released) || expired, belief.is_finished())
+            (belief.give_up() || expired, belief.is_finished())
         };
         self.announce_end();
         // A finished lease needs no owner, nobody takes it: that write is saved.

@@ -10,11 +10,15 @@
 //! - Nothing is adopted twice in a row without a write of ours in doubt at that very counter: a second one means that
 //!   another process writes under our name.
 //! - Belief ends before the row is given away, and never comes back in the same tenure.
+//! - Who asked for the lease takes it, given up or not, once it has seen the mark for the failover time. The mark came
+//!   after the last write whose answer did not show it: belief ends that write's send plus one term later, and no further
+//!   write prolongs it. Until then the owner may finish, checkpoint and give the lease up.
 //!
 //! ```text
 //!  taken ------------------> valid <--- definite write --.
 //!  adopted -> unconfirmed --'  |  '--- in doubt: again ---'
-//!                              v
+//!                              |-- mark found --> asked for: valid, with a deadline
+//!                              v                     |
 //!      over: moved, deleted, expired, released, handed over   (finished: over, but nobody else may have it)
 //! ```
 
@@ -77,11 +81,6 @@ pub(crate) enum Next {
     Again,
     /// Write again after a pause, or give up and say so.
     Retry,
-    /// Stop: the tenure is over. The row must still be given to whoever asked for it.
-    HandOver {
-        /// Whether the purpose was served before.
-        served: bool,
-    },
     /// Stop: the tenure is over.
     Over,
 }
@@ -127,6 +126,8 @@ pub(crate) struct Tenure {
     in_doubt: Option<LeaseCounter>,
     /// The counter was adopted, and no write succeeded since.
     adopted: bool,
+    /// Who asked for the lease, and when belief ends because of that.
+    asked: Option<(Option<WorkerId>, Instant)>,
     /// The largest checkpoint ever tried: a late, larger one may still land.
     floor: Checkpoint,
     finished: bool,
@@ -152,6 +153,7 @@ impl Tenure {
             confirmed_at: None,
             in_doubt: None,
             adopted: true,
+            asked: None,
             floor: row.checkpoint,
             finished: false,
             end: None,
@@ -170,7 +172,27 @@ impl Tenure {
     }
 
     fn valid_until(&self) -> Option<Instant> {
-        self.confirmed_at.map(|sent_at| sent_at + self.terms.belief())
+        let until = self.confirmed_at.map(|sent_at| sent_at + self.terms.belief())?;
+        Some(self.asked.as_ref().map_or(until, |(_, deadline)| until.min(*deadline)))
+    }
+
+    /// Who asked for the lease, if somebody did and it is still held.
+    pub(crate) fn asked_by(&self) -> Option<Option<WorkerId>> {
+        self.asked.as_ref().filter(|_| self.end.is_none() && !self.finished).map(|(by, _)| by.clone())
+    }
+
+    /// A laxer rule, for the model to break.
+    #[cfg(test)]
+    pub(crate) fn forget_deadline(&mut self) {
+        if let Some((_, deadline)) = &mut self.asked {
+            *deadline += self.terms.failover_time * 100;
+        }
+    }
+
+    /// Ends the tenure by giving the lease up, to whoever asked for it. Whether this call ended it.
+    pub(crate) fn give_up(&mut self) -> bool {
+        let end = self.asked.as_ref().map_or(End::Released, |(by, _)| End::HandedOver(by.clone()));
+        self.finish_with(end)
     }
 
     /// When belief ends unless a write succeeds; `None` when it cannot end by time: over, or finished.
@@ -232,7 +254,9 @@ impl Tenure {
         }
         let expected = self.row.counter;
         let update = match purpose {
-            Purpose::Renew => return Ok(Operation::Renew { expected, during_handoff: false }),
+            Purpose::Renew => {
+                return Ok(Operation::Renew { expected, during_handoff: self.asked.is_some() });
+            }
             Purpose::Prepare(pending) if pending.checkpoint < self.floor => {
                 return Err(Unwritable::Backwards { floor: self.floor });
             }
@@ -268,23 +292,23 @@ impl Tenure {
     }
 
     fn applied(&mut self, row: Lease, sent_at: Instant) -> Next {
-        self.row = row;
+        self.found(row);
         self.adopted = false;
         self.in_doubt = None;
         self.prolong(sent_at);
-        self.settled(true)
+        Next::Done
     }
 
-    /// Looks at a row just found to be ours: its end, and whether somebody asked for it.
-    fn settled(&mut self, served: bool) -> Next {
+    /// Takes in a row just found to be ours: its end, and whether somebody asked for it.
+    fn found(&mut self, row: Lease) {
+        self.row = row;
         self.floor = self.floor.max(self.row.checkpoint);
         self.finished = self.row.is_finished();
-        if self.row.checkpoint_owner.is_some() && !self.finished {
-            let to = self.row.owner.clone();
-            self.finish_with(End::HandedOver(to));
-            return Next::HandOver { served };
+        if self.row.checkpoint_owner.is_some() && self.asked.is_none() {
+            // The mark was not there when the last write that succeeded was sent, so nobody has seen it for longer.
+            let unmarked_at = self.confirmed_at.unwrap_or(self.began_at);
+            self.asked = Some((self.row.owner.clone(), unmarked_at + self.terms.belief()));
         }
-        Next::Done
     }
 
     fn refused(&mut self, operation: &Operation, row: Lease) -> Next {
@@ -293,12 +317,10 @@ impl Tenure {
         }
         let known = self.row.counter;
         if row.counter == known {
-            // Only the mark of a hand-over refuses a write with the right counter.
-            self.row = row;
-            return match self.settled(false) {
-                Next::Done => Next::Retry,
-                next => next,
-            };
+            // Only the mark of a hand-over refuses a write with the right counter: again, knowing of it.
+            let known_before = self.asked.is_some();
+            self.found(row);
+            return if self.asked.is_some() && !known_before { Next::Again } else { Next::Retry };
         }
         let expected_here = self.in_doubt == Some(known) || !self.adopted;
         if row.counter != known.next() || !expected_here {
@@ -315,13 +337,10 @@ impl Tenure {
             }
             _ => false,
         };
-        self.row = row;
+        self.found(row);
         self.adopted = true;
         self.in_doubt = None;
-        match self.settled(served) {
-            Next::Done if !served => Next::Again,
-            next => next,
-        }
+        if served { Next::Done } else { Next::Again }
     }
 
     fn over(&mut self, end: End) -> Next {
@@ -518,30 +537,73 @@ mod tests {
         assert_eq!(tenure.left_behind().map(LeaseCounter::get).collect::<Vec<_>>(), [5, 6]);
     }
 
-    #[test]
-    fn a_mark_found_on_refusal_ends_belief_before_anything_is_given_away() {
-        let start = now();
-        let mut tenure = taken(start);
-        let ask = Operation::StartHandoff { from: worker("ann"), to: worker("bob") };
-        let marked = after(tenure.row(), &ask);
-        let operation = tenure.write(&Purpose::Renew, start).unwrap();
-        let next = tenure.answered(&operation, start, Answer::Refused(Some(marked.clone())));
-        assert_eq!(next, Next::HandOver { served: false });
-        assert!(!tenure.is_valid(start));
-        assert_eq!(tenure.end(), Some(&End::HandedOver(Some(worker("bob")))));
-        assert_eq!(tenure.row(), &marked);
+    fn marked(row: &Lease) -> Lease {
+        after(row, &Operation::StartHandoff { from: worker("ann"), to: worker("bob") })
     }
 
     #[test]
-    fn a_checkpoint_that_finds_a_mark_is_written_all_the_same() {
+    fn a_mark_found_on_refusal_leaves_time_to_finish_and_no_write_prolongs_it() {
         let start = now();
         let mut tenure = taken(start);
-        let operation = tenure.write(&Purpose::Checkpoint(at(9)), start).unwrap();
-        let mut marked = after(tenure.row(), &operation);
-        marked.checkpoint_owner = Some(worker("ann"));
-        marked.owner = Some(worker("bob"));
-        let next = tenure.answered(&operation, start, Answer::Applied(marked));
-        assert_eq!(next, Next::HandOver { served: true });
+        let operation = tenure.write(&Purpose::Renew, start + secs(3)).unwrap();
+        let refused = Answer::Refused(Some(marked(tenure.row())));
+        assert_eq!(tenure.answered(&operation, start + secs(3), refused), Next::Again);
+        assert_eq!(tenure.asked_by(), Some(Some(worker("bob"))));
+        let again = tenure.write(&Purpose::Renew, start + secs(3)).unwrap();
+        assert!(matches!(again, Operation::Renew { during_handoff: true, .. }), "{again:?}");
+        let deadline = start + TERMS.belief();
+        for second in [3, 6, 9] {
+            assert_eq!(write(&mut tenure, &Purpose::Renew, start + secs(second)), Next::Done);
+            assert_eq!(tenure.expires_at(), Some(deadline), "counted from the last write that found no mark");
+        }
+        assert!(tenure.expire(deadline));
+        assert_eq!(tenure.end(), Some(&End::Expired));
+    }
+
+    #[test]
+    fn a_checkpoint_that_finds_a_mark_is_written_and_further_ones_too() {
+        let start = now();
+        let mut tenure = taken(start);
+        let operation = tenure.write(&Purpose::Checkpoint(at(9)), start + secs(2)).unwrap();
+        let row = marked(&after(tenure.row(), &operation));
+        assert_eq!(tenure.answered(&operation, start + secs(2), Answer::Applied(row)), Next::Done);
+        assert_eq!(tenure.asked_by(), Some(Some(worker("bob"))));
+        assert_eq!(
+            tenure.expires_at(),
+            Some(start + TERMS.belief()),
+            "the mark may be older than this write"
+        );
+        assert_eq!(write(&mut tenure, &Purpose::Checkpoint(at(12)), start + secs(4)), Next::Done);
+        assert_eq!(tenure.row().checkpoint, at(12));
+    }
+
+    #[test]
+    fn giving_up_says_to_whom() {
+        let start = now();
+        let mut free = taken(start);
+        assert!(free.give_up());
+        assert_eq!(free.end(), Some(&End::Released));
+        let mut tenure = taken(start);
+        let operation = tenure.write(&Purpose::Renew, start).unwrap();
+        let refused = Answer::Refused(Some(marked(tenure.row())));
+        tenure.answered(&operation, start, refused);
+        assert!(tenure.give_up() && !tenure.give_up());
+        assert_eq!(tenure.end(), Some(&End::HandedOver(Some(worker("bob")))));
+        assert_eq!((tenure.asked_by(), tenure.is_valid(start)), (None, false));
+    }
+
+    #[test]
+    fn the_end_of_a_shard_that_was_asked_for_is_written_before_the_deadline() {
+        let start = now();
+        let mut tenure = taken(start);
+        let operation = tenure.write(&Purpose::Renew, start).unwrap();
+        let refused = Answer::Refused(Some(marked(tenure.row())));
+        tenure.answered(&operation, start, refused);
+        assert_eq!(
+            write(&mut tenure, &Purpose::Checkpoint(Checkpoint::ShardEnd), start + secs(1)),
+            Next::Done
+        );
+        assert_eq!((tenure.is_finished(), tenure.asked_by(), tenure.expires_at()), (true, None, None));
     }
 
     #[test]

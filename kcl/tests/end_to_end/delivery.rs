@@ -132,6 +132,25 @@ async fn at_timestamp_starts_at_the_first_record_that_arrived_since() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_timestamp_in_the_future_is_told_and_waited_for() {
+    let world = World::new(1);
+    let now = SystemTime::UNIX_EPOCH + Duration::from_millis(world.sim.now_millis());
+    let start = now + Duration::from_mins(10);
+    let config = World::config("a").with_initial_position(InitialPosition::AtTimestamp(start));
+    let worker = world.configured(config).await;
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    world.put(texts(0, 3)).await;
+    let refused = "cannot be greater than the currentTimestampInMillis";
+    assert!(world.told().iter().any(|told| told.contains(refused)), "{:#?}", world.told());
+    assert_eq!(worker.health().stuck().count(), 1);
+    tokio::time::sleep(Duration::from_mins(6)).await;
+    world.put(texts(3, 6)).await;
+    world.until_delivered(3).await;
+    worker.shutdown(GRACE).await;
+    assert_eq!(world.texts(), texts(3, 6), "from that time on, and nothing before it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_shard_is_read_once_a_second() {
     let world = World::new(1);
     let worker = world.worker("a").await;

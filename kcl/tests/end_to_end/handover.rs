@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kcl::Checkpoint;
+use kcl::{Checkpoint, ConsumerEvent};
 
 use crate::world::{Act, Kind, World, texts};
 
@@ -134,4 +134,87 @@ async fn a_shutdown_before_the_first_lease_ends_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert!(report.forced.is_empty());
     assert!(world.store.rows().iter().all(|row| row.owner.is_none()));
+}
+
+/// H1 and H2: the new owner begins after the old one's last call returned and its checkpoint was stored.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_asked_for_lets_its_processor_checkpoint_first() {
+    // Nobody checkpoints but in the last call.
+    let world = World::with_script(2, |_| Ok(Act::Nothing));
+    world.put(texts(0, 40)).await;
+    let a = world.worker("a").await;
+    world.until_delivered(40).await;
+    let b = world.worker("b").await;
+    world.until("shared", |_| b.shards().len() == 1 && a.shards().len() == 1).await;
+    world.put(texts(40, 80)).await;
+    world.until_delivered(80).await;
+    let moved = b.shards()[0].index().unwrap();
+    assert_eq!(world.texts().len(), 80, "nothing came twice");
+    let life = world.life(moved);
+    assert_eq!(life[..2], [Kind::Initialize(Checkpoint::TrimHorizon), Kind::ShutdownRequested]);
+    assert!(matches!(life[2], Kind::Initialize(Checkpoint::At(_))), "{life:?}");
+    let told = world.told();
+    for line in ["b asks for the lease of orders/shardId-", "lease of orders/shardId-"] {
+        assert!(told.iter().any(|told| told.starts_with(line)), "{told:#?}");
+    }
+    let handed = world.news().iter().any(
+        |event| matches!(event, ConsumerEvent::LeaseHandedOver { to: Some(to), .. } if to.as_str() == "b"),
+    );
+    assert!(handed && a.stats().lost_leases == 0, "{told:#?}");
+    a.shutdown(GRACE).await;
+    b.shutdown(GRACE).await;
+    world.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_too_long_for_a_hand_over_ends_in_lease_lost_and_only_its_batch_comes_twice() {
+    let world = World::with_script(2, |input| {
+        let slow = input.records.iter().any(|record| crate::world::text_of(record) >= "uid-00040".to_owned());
+        Ok(if slow && input.checkpointer.shard_id().index() == Some(0) {
+            Act::Take(Duration::from_secs(40))
+        } else {
+            Act::CheckpointBatch
+        })
+    });
+    world.put(texts(0, 40)).await;
+    let a = world.worker("a").await;
+    world.until_delivered(40).await;
+    world.put(texts(40, 80)).await;
+    world.until_delivered(80).await;
+    // Shard 0 is in its long call now; shard 1 may be asked for as well, whichever is drawn.
+    let b = world.worker("b").await;
+    world.until("shared", |_| b.shards().len() == 1).await;
+    tokio::time::sleep(Duration::from_mins(3)).await;
+    a.shutdown(GRACE).await;
+    b.shutdown(GRACE).await;
+    world.check();
+    let lost = [0, 1].map(|shard| world.life(shard).contains(&Kind::LeaseLost));
+    assert_eq!(
+        lost.contains(&true),
+        world.texts().len() > 80,
+        "what came twice was in a call that lost its lease"
+    );
+}
+
+/// The state that the first phase of a checkpoint left, as the next owner finds it.
+#[tokio::test(start_paused = true)]
+async fn a_prepared_checkpoint_and_its_state_reach_the_next_owner() {
+    let world = World::with_script(1, |_| Ok(Act::Prepare));
+    world.put(texts(0, 6)).await;
+    let first = world.worker("a").await;
+    let prepared = |world: &World| world.store.rows().iter().any(|row| row.pending_checkpoint.is_some());
+    world.until("prepared", prepared).await;
+    drop(first);
+    let b = world.worker("b").await;
+    world.until("again", |world| world.texts_of("b").len() == 6).await;
+    let at = world.sim.stored("orders").last().unwrap().sequence_number;
+    let found = world.pending_found();
+    assert_eq!(found.len(), 1, "b alone was given one");
+    let (checkpoint, state) = &found[0];
+    assert!(matches!(checkpoint, Checkpoint::At(position) if position.sequence_number == at));
+    assert_eq!(state.as_deref(), Some(&b"halfway"[..]));
+    assert_eq!(world.row(0).checkpoint, Checkpoint::TrimHorizon, "phase one moved nothing");
+    b.shutdown(GRACE).await;
+    assert!(world.row(0).pending_checkpoint.is_none(), "the checkpoint of the shutdown removed it");
+    world.check();
 }

@@ -132,8 +132,19 @@ async fn an_end_that_is_not_acknowledged_is_told_again_and_holds_the_children_ba
     world.put(texts(5, 10)).await;
     world.until_delivered(10).await;
     worker.shutdown(GRACE).await;
-    let ends = world.life(0).iter().filter(|kind| **kind == Kind::ShardEnded).count();
-    assert_eq!(ends, 4);
+    let events = world.events();
+    let ends: Vec<_> =
+        events.iter().filter(|event| event.kind == Kind::ShardEnded).map(|event| event.at).collect();
+    assert_eq!(ends.len(), 4);
+    for pair in ends.windows(2) {
+        assert!(
+            pair[1] - pair[0] >= Duration::from_millis(250),
+            "told again after a pause, not at once: {ends:?}"
+        );
+    }
+    let told = world.told();
+    let unacknowledged = "returned without checkpoint() at attempt 3: it is called again, the children wait";
+    assert!(told.iter().any(|told| told.ends_with(unacknowledged)), "{told:#?}");
     check_parents_first(&world);
     world.check();
 }

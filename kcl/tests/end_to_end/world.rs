@@ -42,6 +42,9 @@ pub(crate) struct Event {
     pub(crate) kind: Kind,
 }
 
+/// A pending checkpoint and the bytes left with it.
+pub(crate) type Pending = (Checkpoint, Option<Vec<u8>>);
+
 /// What the processors do with a batch, besides writing it down.
 type Script = dyn Fn(&ProcessRecordsInput) -> Result<Act, BoxError> + Send + Sync;
 
@@ -52,6 +55,8 @@ pub(crate) enum Act {
     /// Checkpoint at this index of the batch, if it has one, and no further.
     CheckpointAt(usize),
     Nothing,
+    /// Announce a checkpoint at the end of the batch, with a state, and do not make it.
+    Prepare,
     /// Take this long, then checkpoint.
     Take(Duration),
     NeverReturn,
@@ -65,6 +70,7 @@ pub(crate) struct World {
     log: Arc<Mutex<Vec<Event>>>,
     news: Arc<Mutex<Vec<ConsumerEvent>>>,
     tenures: Arc<Mutex<usize>>,
+    pending: Arc<Mutex<Vec<Pending>>>,
     script: Arc<Script>,
     /// Calls of `shard_ended` and `shutdown_requested` that go without a checkpoint first.
     pub(crate) unacknowledged_ends: Arc<Mutex<u32>>,
@@ -92,6 +98,7 @@ impl World {
             log: Arc::default(),
             news: Arc::default(),
             tenures: Arc::default(),
+            pending: Arc::default(),
             script: Arc::new(script),
             unacknowledged_ends: Arc::default(),
         }
@@ -147,6 +154,11 @@ impl World {
         let Payload::Aggregated(data) = writer.finish().payload else { panic!("too few members") };
         let put = self.producer.put_record().stream_name(STREAM).partition_key("a");
         put.data(Blob::new(data.to_vec())).send().await.unwrap();
+    }
+
+    /// The pending checkpoints that processors were initialized with.
+    pub(crate) fn pending_found(&self) -> Vec<Pending> {
+        self.pending.lock().unwrap().clone()
     }
 
     /// What the workers told about themselves, all of them together, in order.
@@ -289,6 +301,10 @@ pub(crate) fn texts(from: u32, to: u32) -> Vec<String> {
 impl RecordProcessor for Recorder {
     async fn initialize(&mut self, input: InitializationInput) -> Result<(), BoxError> {
         self.note(Kind::Initialize(input.checkpoint));
+        if let Some(pending) = input.pending_checkpoint {
+            let found = (pending.checkpoint, pending.state.map(|state| state.to_vec()));
+            self.world.pending.lock().unwrap().push(found);
+        }
         Ok(())
     }
 
@@ -310,6 +326,9 @@ impl RecordProcessor for Recorder {
                 }
             }
             Act::Nothing => {}
+            Act::Prepare => {
+                let _prepared = input.checkpointer.prepare_checkpoint(Some("halfway".into())).await?;
+            }
             Act::Take(time) => {
                 tokio::time::sleep(time).await;
                 input.checkpointer.checkpoint().await?;

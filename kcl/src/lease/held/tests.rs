@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures::FutureExt;
 use kinesis_shard::Clock;
 
 use super::*;
@@ -217,24 +218,43 @@ async fn a_release_leaves_a_lease_alone_that_is_somebody_elses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_was_asked_for_is_handed_over_at_the_next_write() {
+async fn a_lease_that_was_asked_for_is_kept_until_it_is_given_up() {
     for checkpoints in [false, true] {
         let bench = Bench::new();
         let held = bench.held();
+        assert!(held.asked_for().now_or_never().is_none());
         assert!(
             bench.store.start_handoff(&key(1), &worker("ann"), &worker("bob")).await.unwrap().is_applied()
         );
         tokio::time::advance(D / 3).await;
         if checkpoints {
             held.checkpoint(at(7)).await.unwrap();
-            assert_eq!(bench.store.row(&key(1)).unwrap().checkpoint, at(7));
         } else {
-            assert!(is_lost(&held.renew().await));
+            held.renew().await.unwrap();
         }
+        assert_eq!(held.asked_for().await, Some(worker("bob")));
+        held.checkpoint(at(9)).await.unwrap();
+        let row = bench.store.row(&key(1)).unwrap();
+        assert_eq!((row.actual_owner(), row.checkpoint), (Some(&worker("ann")), at(9)));
+        held.release().await.unwrap();
         let row = bench.store.row(&key(1)).unwrap();
         assert_eq!((row.owner, row.checkpoint_owner), (Some(worker("bob")), None));
         held.lost().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_give_up_what_was_asked_for_loses_it_within_the_failover_time() {
+    let bench = Bench::new();
+    let held = bench.held();
+    assert!(bench.store.start_handoff(&key(1), &worker("ann"), &worker("bob")).await.unwrap().is_applied());
+    let marked_at = tokio::time::Instant::now();
+    for _ in 0..3 {
+        tokio::time::advance(D / 4).await;
+        held.renew().await.unwrap();
+    }
+    held.lost().await;
+    assert!(marked_at.elapsed() < D, "the one who asked takes it after {D:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -112,7 +112,7 @@ async fn confirm(hands: &Hands, key: &LeaseKey, tenure: &mut Tenure) -> bool {
             Next::Done => return true,
             Next::Again => {}
             Next::Retry => clock.sleep_until(clock.now() + backoff.next_delay()).await,
-            Next::HandOver { .. } | Next::Over => return false,
+            Next::Over => return false,
         }
     }
     false

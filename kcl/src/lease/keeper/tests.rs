@@ -1,3 +1,4 @@
+use futures::FutureExt;
 use kinesis_shard::{Checkpoint, Shard};
 use tokio::task::JoinSet;
 
@@ -54,6 +55,16 @@ impl Node {
         self.held.retain(|_, held| held.is_valid(Clock::default().now()));
     }
 
+    /// Gives up what another worker asked for, as a shard's task does.
+    async fn hand_over(&mut self) {
+        for held in self.held.values() {
+            if held.asked_for().now_or_never().is_some() {
+                held.release().await.unwrap();
+            }
+        }
+        self.look();
+    }
+
     fn crash(self) {
         drop(self);
     }
@@ -68,6 +79,7 @@ async fn pass(time: Duration, nodes: &mut [&mut Node], store: &MemoryLeaseStore)
         let mut believers: BTreeSet<LeaseKey> = BTreeSet::new();
         for node in nodes.iter_mut() {
             node.look();
+            node.hand_over().await;
             for held in node.held.values() {
                 assert!(believers.insert(held.key().clone()), "two believers in {}", held.key());
                 let row = store.row(held.key()).unwrap();
