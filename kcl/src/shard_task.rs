@@ -166,9 +166,7 @@ impl ShardTask {
                 }
                 by = &mut asked, if watch_asked => {
                     watch_asked = false;
-                    if let Some(by) = by {
-                        self.tell(ConsumerEvent::LeaseAskedFor { shard: self.shard().clone(), by });
-                    }
+                    self.tell(ConsumerEvent::LeaseAskedFor { shard: self.shard().clone(), by });
                     // Another worker is to have this shard: as in a shutdown, of this one.
                     self.reading = None;
                     self.consumer.shutdown();

@@ -142,15 +142,15 @@ impl HeldLease {
         }
     }
 
-    /// Resolves once another worker has asked for the lease, with its name if the row says it: finish, checkpoint and
+    /// Resolves once another worker has asked for the lease, with its name: finish, checkpoint and
     /// [`release`](Self::release) before belief ends. Cancel safe.
-    pub(crate) async fn asked_for(&self) -> Option<WorkerId> {
+    pub(crate) async fn asked_for(&self) -> WorkerId {
         loop {
             let asked = self.0.asked.notified();
             tokio::pin!(asked);
             // Before the check, so that a mark found between check and await is not missed.
             asked.as_mut().enable();
-            let by = self.belief().asked_by();
+            let by = self.belief().asked_by().cloned();
             if let Some(by) = by {
                 return by;
             }

@@ -64,7 +64,12 @@ impl Keeper {
         settings: KeeperSettings,
     ) -> Self {
         let calls = Calls::new(store, clock, settings.store_call_timeout, settings.seed);
-        let sync = Arc::new(ShardSync::new(calls.clone(), shards, settings.initial_position));
+        let sync = Arc::new(ShardSync::new(
+            calls.clone(),
+            shards,
+            settings.initial_position,
+            settings.reports.events.clone(),
+        ));
         let ended = Arc::new(EndedLeases::default());
         let hands = Hands { worker: settings.worker_id.clone(), calls, sync, ended };
         Self { hands, settings }

@@ -7,6 +7,14 @@
 //! - An open shard with a tracked ancestor gets nothing: the end of its parent creates it.
 //! - The other parent of a merge, if nobody tracks it, gets a lease too; nobody would create it later.
 //!
+//! Two rules are stricter than Java's, and lose nothing where it does:
+//!
+//! - A child of a finished shard without a lease is a *hole*: its parents' ends should have created it, and will not come
+//!   again. It is created at its first record, at the next sync. Rows go only when their parents' rows are gone, so a
+//!   parent's row proves that the child was never there, and nothing is read twice.
+//! - An open shard whose parent is not listed any more but has a lease starts at its first record, also where the initial
+//!   position is `LATEST`: the application was reading what came before it.
+//!
 //! Deletion waits until nothing can need the row any more. It is never guessed from one listing, because listings lag.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,7 +72,8 @@ pub(crate) fn leases_to_create(shards: &[Shard], leases: &[Lease], initial: Chec
     };
     for shard in lineage.in_start_order().into_iter().filter(|shard| shard.is_open()) {
         if !walk.tracked.contains(&shard.id) && !walk.descends(&shard.id) {
-            walk.created.insert(shard.id.clone(), initial);
+            let follows = initial == Checkpoint::Latest && walk.follows_an_unlisted_lease(shard);
+            walk.created.insert(shard.id.clone(), if follows { Checkpoint::TrimHorizon } else { initial });
         }
     }
     let created = &walk.created;
@@ -81,7 +90,47 @@ struct Walk<'a> {
     created: BTreeMap<ShardId, Checkpoint>,
 }
 
+/// The shards that no worker would give a lease any more: a parent has ended, and they have none. See the module.
+pub(crate) fn holes(shards: &[Shard], leases: &[Lease]) -> Vec<NewLease> {
+    let lineage = Lineage::new(shards);
+    let rows: BTreeMap<ShardId, &Lease> = leases.iter().map(|lease| (lease.key.shard_id(), lease)).collect();
+    let is_hole = |shard: &&Shard| {
+        let mut ended = false;
+        for parent in shard.parents() {
+            match rows.get(parent) {
+                Some(row) if row.is_finished() => ended = true,
+                // It goes on, and its end will create the child; or it has to get a lease itself first.
+                Some(_) => return false,
+                None if lineage.get(parent).is_some() => return false,
+                None => {}
+            }
+        }
+        // A child that has begun was created by somebody who knows better.
+        ended && !rows.contains_key(&shard.id) && !has_tracked_descendant(&lineage, &rows, &shard.id)
+    };
+    let holes = lineage.in_start_order().into_iter().filter(is_hole);
+    holes.map(|shard| new_lease(shard, Checkpoint::TrimHorizon)).collect()
+}
+
+fn has_tracked_descendant(lineage: &Lineage, rows: &BTreeMap<ShardId, &Lease>, shard: &ShardId) -> bool {
+    let mut open: Vec<ShardId> = lineage.children_of(shard).into_iter().cloned().collect();
+    let mut seen = BTreeSet::new();
+    while let Some(next) = open.pop() {
+        if rows.contains_key(&next) {
+            return true;
+        }
+        if seen.insert(next.clone()) {
+            open.extend(lineage.children_of(&next).into_iter().cloned());
+        }
+    }
+    false
+}
+
 impl Walk<'_> {
+    fn follows_an_unlisted_lease(&self, shard: &Shard) -> bool {
+        shard.parents().any(|parent| self.lineage.get(parent).is_none() && self.tracked.contains(parent))
+    }
+
     /// Whether the shard has a lease, or follows one that has or will have one. Marks the oldest that have none.
     /// The depth is that of the lineage within retention: one generation for each reshard.
     fn descends(&mut self, shard: &ShardId) -> bool {
@@ -290,10 +339,10 @@ mod tests {
                 [vec![(8, LATEST)], vec![(8, START)], vec![(8, TIME)]],
             ),
             (
-                "a lease of an expired parent does not track its children",
+                "children of an expired parent that has a lease: its records were being read",
                 orphans(),
                 vec![3],
-                [vec![(7, LATEST), (8, LATEST)], vec![(7, START), (8, START)], vec![(7, TIME), (8, TIME)]],
+                [vec![(7, START), (8, START)], vec![(7, START), (8, START)], vec![(7, TIME), (8, TIME)]],
             ),
         ];
         for (name, shards, leased, expected) in cases {
@@ -359,6 +408,58 @@ mod tests {
             children.iter().all(|new| new.checkpoint == START && new.parents == [ShardId::from_index(5)])
         );
         assert_eq!(children_to_create(&key(8), &worked_example()), []);
+    }
+
+    /// Name, shards, leases with their checkpoints, holes.
+    type HoleCase = (&'static str, Vec<Shard>, Vec<(u64, Checkpoint)>, Vec<u64>);
+
+    #[test]
+    fn holes_are_children_of_ended_shards_that_nobody_will_create() {
+        use Checkpoint::ShardEnd;
+        let split = || vec![shard(0, &[], false), shard(1, &[0], true), shard(2, &[0], true)];
+        let deep = || {
+            let mut shards = split();
+            shards[1] = shard(1, &[0], false);
+            shards.extend([shard(3, &[1], true), shard(4, &[1], true)]);
+            shards
+        };
+        let merge = || vec![shard(0, &[], false), shard(1, &[], false), shard(2, &[0, 1], true)];
+        let unlisted = || vec![shard(2, &[0, 1], true), shard(1, &[], false)];
+        let cases: Vec<HoleCase> = vec![
+            ("nothing ended", split(), vec![(0, at(5))], vec![]),
+            ("both children are missing", split(), vec![(0, ShardEnd)], vec![1, 2]),
+            ("one child is missing", split(), vec![(0, ShardEnd), (2, START)], vec![1]),
+            ("no child is missing", split(), vec![(0, ShardEnd), (1, START), (2, START)], vec![]),
+            ("a closed child is missing", deep(), vec![(0, ShardEnd), (2, at(5))], vec![1]),
+            (
+                "its children have begun without it",
+                deep(),
+                vec![(0, ShardEnd), (2, at(5)), (3, at(6))],
+                vec![],
+            ),
+            (
+                "the grandchildren wait for a child",
+                deep(),
+                vec![(0, ShardEnd), (1, at(5)), (2, at(5))],
+                vec![],
+            ),
+            ("without a row of a parent nothing is known", split(), vec![(1, at(5))], vec![]),
+            ("merge, the other parent goes on", merge(), vec![(0, ShardEnd), (1, at(5))], vec![]),
+            ("merge, the other parent has no lease", merge(), vec![(0, ShardEnd)], vec![]),
+            ("merge, both parents ended", merge(), vec![(0, ShardEnd), (1, ShardEnd)], vec![2]),
+            ("merge, one parent is not listed any more", unlisted(), vec![(1, ShardEnd)], vec![2]),
+        ];
+        for (name, shards, leases, expected) in cases {
+            let rows: Vec<_> = leases.iter().map(|(index, at)| leased(*index, *at, &[], &[])).collect();
+            let found: Vec<_> = holes(&shards, &rows)
+                .into_iter()
+                .map(|new| {
+                    assert_eq!(new.checkpoint, START, "{name}");
+                    new.key.shard_id().index().unwrap()
+                })
+                .collect();
+            assert_eq!(found, expected, "{name}");
+        }
     }
 
     fn leased(index: u64, checkpoint: Checkpoint, parents: &[u64], children: &[u64]) -> Lease {

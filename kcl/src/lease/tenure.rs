@@ -127,7 +127,7 @@ pub(crate) struct Tenure {
     /// The counter was adopted, and no write succeeded since.
     adopted: bool,
     /// Who asked for the lease, and when belief ends because of that.
-    asked: Option<(Option<WorkerId>, Instant)>,
+    asked: Option<(WorkerId, Instant)>,
     /// The largest checkpoint ever tried: a late, larger one may still land.
     floor: Checkpoint,
     finished: bool,
@@ -177,8 +177,8 @@ impl Tenure {
     }
 
     /// Who asked for the lease, if somebody did and it is still held.
-    pub(crate) fn asked_by(&self) -> Option<Option<WorkerId>> {
-        self.asked.as_ref().filter(|_| self.end.is_none() && !self.finished).map(|(by, _)| by.clone())
+    pub(crate) fn asked_by(&self) -> Option<&WorkerId> {
+        self.asked.as_ref().filter(|_| self.end.is_none() && !self.finished).map(|(by, _)| by)
     }
 
     /// A laxer rule, for the model to break.
@@ -191,7 +191,7 @@ impl Tenure {
 
     /// Ends the tenure by giving the lease up, to whoever asked for it. Whether this call ended it.
     pub(crate) fn give_up(&mut self) -> bool {
-        let end = self.asked.as_ref().map_or(End::Released, |(by, _)| End::HandedOver(by.clone()));
+        let end = self.asked.as_ref().map_or(End::Released, |(by, _)| End::HandedOver(Some(by.clone())));
         self.finish_with(end)
     }
 
@@ -304,10 +304,10 @@ impl Tenure {
         self.row = row;
         self.floor = self.floor.max(self.row.checkpoint);
         self.finished = self.row.is_finished();
-        if self.row.checkpoint_owner.is_some() && self.asked.is_none() {
+        if let (Some(_), Some(by), None) = (&self.row.checkpoint_owner, &self.row.owner, &self.asked) {
             // The mark was not there when the last write that succeeded was sent, so nobody has seen it for longer.
             let unmarked_at = self.confirmed_at.unwrap_or(self.began_at);
-            self.asked = Some((self.row.owner.clone(), unmarked_at + self.terms.belief()));
+            self.asked = Some((by.clone(), unmarked_at + self.terms.belief()));
         }
     }
 
@@ -548,7 +548,7 @@ mod tests {
         let operation = tenure.write(&Purpose::Renew, start + secs(3)).unwrap();
         let refused = Answer::Refused(Some(marked(tenure.row())));
         assert_eq!(tenure.answered(&operation, start + secs(3), refused), Next::Again);
-        assert_eq!(tenure.asked_by(), Some(Some(worker("bob"))));
+        assert_eq!(tenure.asked_by(), Some(&worker("bob")));
         let again = tenure.write(&Purpose::Renew, start + secs(3)).unwrap();
         assert!(matches!(again, Operation::Renew { during_handoff: true, .. }), "{again:?}");
         let deadline = start + TERMS.belief();
@@ -567,7 +567,7 @@ mod tests {
         let operation = tenure.write(&Purpose::Checkpoint(at(9)), start + secs(2)).unwrap();
         let row = marked(&after(tenure.row(), &operation));
         assert_eq!(tenure.answered(&operation, start + secs(2), Answer::Applied(row)), Next::Done);
-        assert_eq!(tenure.asked_by(), Some(Some(worker("bob"))));
+        assert_eq!(tenure.asked_by(), Some(&worker("bob")));
         assert_eq!(
             tenure.expires_at(),
             Some(start + TERMS.belief()),

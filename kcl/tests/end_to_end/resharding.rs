@@ -148,3 +148,173 @@ async fn an_end_that_is_not_acknowledged_is_told_again_and_holds_the_children_ba
     check_parents_first(&world);
     world.check();
 }
+
+/// Splits of splits and a merge of theirs, all between two polls of one shard.
+#[tokio::test(start_paused = true)]
+async fn reshards_nested_inside_one_poll_are_followed_generation_by_generation() {
+    let world = World::new(1);
+    world.put(texts(0, 20)).await;
+    let worker = world.worker("a").await;
+    world.until_delivered(20).await;
+    let split = |shard: u64| {
+        world.sim.split_shard(STREAM, ShardId::from_index(shard));
+    };
+    split(0);
+    world.put(texts(20, 40)).await;
+    split(1);
+    split(2);
+    world.put(texts(40, 60)).await;
+    world.sim.merge_shards(STREAM, ShardId::from_index(4), ShardId::from_index(5));
+    split(3);
+    world.put(texts(60, 90)).await;
+    world.until_delivered(90).await;
+    // Shards 7, 6, 8, 9 are open: every one of them is read in the end.
+    let read = |shard: u64| world.life(shard).first() == Some(&Kind::Initialize(Checkpoint::TrimHorizon));
+    world.until("all generations", |_| (0..10).all(read)).await;
+    worker.shutdown(GRACE).await;
+    world.check();
+    check_parents_first(&world);
+    assert_eq!(world.texts().len(), 90, "no duplicate");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_shard_without_a_record_ends_at_once() {
+    let world = World::new(2);
+    // Nothing was ever put into either: both end with the first read.
+    world.sim.split_shard(STREAM, ShardId::from_index(0));
+    world.sim.merge_shards(STREAM, ShardId::from_index(3), ShardId::from_index(1));
+    let worker = world.worker("a").await;
+    let begun = |world: &World, shard: u64| !world.life(shard).is_empty();
+    world.until("the open shards are read", |world| begun(world, 2) && begun(world, 4)).await;
+    assert!(world.began.elapsed() < Duration::from_secs(20), "{:?}", world.began.elapsed());
+    for shard in [0, 1, 3] {
+        assert_eq!(
+            world.life(shard),
+            [Kind::Initialize(Checkpoint::TrimHorizon), Kind::ShardEnded],
+            "{shard}"
+        );
+    }
+    world.put(texts(0, 20)).await;
+    world.until_delivered(20).await;
+    worker.shutdown(GRACE).await;
+    world.check();
+    check_parents_first(&world);
+}
+
+/// C9: the leases of the children exist before the end is told, and before it is stored.
+#[tokio::test(start_paused = true)]
+async fn the_end_is_told_only_once_the_children_have_leases() {
+    let world = World::new(1);
+    world.put(texts(0, 5)).await;
+    let worker = world.worker("a").await;
+    world.until_delivered(5).await;
+    world.sim.split_shard(STREAM, ShardId::from_index(0));
+    // Creations fail for a while.
+    let began = world.began;
+    world.store.fail_by(move |call| match call {
+        kcl::lease::StoreCall::Write(_, kcl::lease::Operation::Create(_))
+            if began.elapsed() < Duration::from_mins(1) =>
+        {
+            Some(kcl::lease::Fault::LoseRequest)
+        }
+        _ => None,
+    });
+    let store = world.store.clone();
+    world.until("an end", |world| world.life(0).contains(&Kind::ShardEnded)).await;
+    assert!(world.began.elapsed() >= Duration::from_mins(1));
+    assert_eq!(store.rows().len(), 3);
+    world
+        .until("the children are read", |world| !world.life(1).is_empty() && !world.life(2).is_empty())
+        .await;
+    worker.shutdown(GRACE).await;
+    assert_eq!(world.row(0).checkpoint, Checkpoint::ShardEnd);
+    world.check();
+}
+
+/// C10: whatever made the hole, the next sync fills it, and what was processed does not come again.
+#[tokio::test(start_paused = true)]
+async fn a_missing_lease_behind_a_finished_shard_is_made_again() {
+    let world = World::new(1);
+    world.put(texts(0, 20)).await;
+    world.sim.split_shard(STREAM, ShardId::from_index(0));
+    world.put(texts(20, 60)).await;
+    // A worker of another kind finished the parent and created one child only.
+    let finished = |row: kcl::Lease| {
+        let mut row = row;
+        row.checkpoint = Checkpoint::ShardEnd;
+        row.children = vec![ShardId::from_index(1), ShardId::from_index(2)];
+        row
+    };
+    let lease = |shard: u64, parents: Vec<ShardId>| {
+        kcl::lease::NewLease::child(kcl::LeaseKey::from(&ShardId::from_index(shard)), parents, None)
+    };
+    world.store.put_row(finished(kcl::Lease::created(lease(0, vec![]))));
+    world.store.put_row(kcl::Lease::created(lease(1, vec![ShardId::from_index(0)])));
+    let worker = world.worker("a").await;
+    let of_children =
+        world.sim.stored(STREAM).iter().filter(|record| record.shard_id.index() != Some(0)).count();
+    world.until_delivered(of_children).await;
+    worker.shutdown(GRACE).await;
+    let hole =
+        "lease of orders/shardId-000000000002 was missing behind a finished parent, created at TRIM_HORIZON";
+    assert!(world.told().contains(&hole.to_owned()), "{:#?}", world.told());
+    assert_eq!(world.texts().len(), of_children, "no duplicate");
+    assert!(world.life(0).is_empty(), "the finished shard is not read again");
+}
+
+/// C11: rows go last, one generation after the other, and never so that something is read again.
+#[tokio::test(start_paused = true)]
+async fn finished_leases_are_deleted_once_their_children_have_begun() {
+    let world = World::new(1);
+    world.put(texts(0, 10)).await;
+    let worker = world.worker("a").await;
+    world.until_delivered(10).await;
+    world.sim.split_shard(STREAM, ShardId::from_index(0));
+    world
+        .until("the children are read", |world| !world.life(1).is_empty() && !world.life(2).is_empty())
+        .await;
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert!(
+        world.store.rows().iter().any(|row| row.key.shard_id().index() == Some(0)),
+        "no child has a checkpoint"
+    );
+    world.put(texts(10, 60)).await;
+    world.until_delivered(60).await;
+    let gone = |world: &World, shard: u64| {
+        !world.store.rows().iter().any(|row| row.key.shard_id().index() == Some(shard))
+    };
+    world.until("the parent's row is deleted", |world| gone(world, 0)).await;
+    world.sim.split_shard(STREAM, ShardId::from_index(1));
+    world.put(texts(60, 120)).await;
+    world.until_delivered(120).await;
+    world.until("the next one too", |world| gone(world, 1)).await;
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    let left: Vec<_> = world.store.rows().iter().map(|row| row.key.shard_id().index().unwrap()).collect();
+    assert_eq!(left, [2, 3, 4]);
+    worker.shutdown(GRACE).await;
+    world.check();
+    assert_eq!(world.texts().len(), 120, "nothing was read again");
+}
+
+/// A child of a shard that was trimmed away while nobody ran starts at its first record, in a LATEST application too.
+#[tokio::test(start_paused = true)]
+async fn children_of_a_trimmed_parent_are_not_begun_at_latest() {
+    let world = World::new(1);
+    let latest = || World::config("a").with_initial_position(InitialPosition::Latest);
+    let worker = world.configured(latest()).await;
+    world.until("initialized", |world| !world.life(0).is_empty()).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.put(texts(0, 5)).await;
+    world.until_delivered(5).await;
+    worker.shutdown(GRACE).await;
+    world.sim.split_shard(STREAM, ShardId::from_index(0));
+    // The parent closed more than a retention ago; the children's records are young.
+    tokio::time::sleep(Duration::from_hours(30)).await;
+    world.put(texts(5, 25)).await;
+    let worker = world.configured(latest()).await;
+    world.until_delivered(25).await;
+    worker.shutdown(GRACE).await;
+    for child in [1, 2] {
+        assert_eq!(world.life(child)[0], Kind::Initialize(Checkpoint::TrimHorizon));
+    }
+}

@@ -9,6 +9,7 @@ use kinesis_shard::{Checkpoint, ListShardsError, Shard, ShardId};
 
 use super::KeeperError;
 use crate::config::InitialPosition;
+use crate::event::{ConsumerEvent, Events};
 use crate::lease::calls::Calls;
 use crate::lease::sync::{self, Absences};
 use crate::lease::{LeaseStoreError, NewLease, Operation};
@@ -91,6 +92,7 @@ pub(crate) struct ShardSync {
     shards: std::sync::Arc<dyn ListShards>,
     initial: Checkpoint,
     absences: Mutex<Absences>,
+    events: Events,
 }
 
 impl ShardSync {
@@ -98,13 +100,14 @@ impl ShardSync {
         calls: Calls,
         shards: std::sync::Arc<dyn ListShards>,
         initial_position: InitialPosition,
+        events: Events,
     ) -> Self {
         let initial = match initial_position {
             InitialPosition::TrimHorizon => Checkpoint::TrimHorizon,
             InitialPosition::Latest => Checkpoint::Latest,
             InitialPosition::AtTimestamp(_) => Checkpoint::AtTimestamp,
         };
-        Self { calls, shards, initial, absences: Mutex::new(Absences::default()) }
+        Self { calls, shards, initial, absences: Mutex::new(Absences::default()), events }
     }
 
     /// One sync. Safe to run at any time and by any number of workers: creation is conditional, and so is deletion.
@@ -118,7 +121,9 @@ impl ShardSync {
         if !sync::is_consistent(&listed) {
             return Err(SyncError::Inconsistent);
         }
-        let created = self.create(sync::leases_to_create(&listed, &leases, self.initial)).await?;
+        let wanted = sync::leases_to_create(&listed, &leases, self.initial);
+        let created =
+            self.create(wanted, false).await? + self.create(sync::holes(&listed, &leases), true).await?;
         let needless = {
             let mut absences = self.absences.lock().unwrap_or_else(PoisonError::into_inner);
             let now = self.calls.clock().now();
@@ -128,8 +133,10 @@ impl ShardSync {
         let mut deleted = 0;
         for (key, expected) in needless {
             // Somebody else's write, or deletion, is no error: the next sync looks again.
-            deleted +=
-                usize::from(self.calls.write(&key, &Operation::Delete { expected }).await?.is_applied());
+            if self.calls.write(&key, &Operation::Delete { expected }).await?.is_applied() {
+                deleted += 1;
+                self.events.emit(ConsumerEvent::LeaseDeleted { shard: self.events.shard(&key) });
+            }
         }
         Ok(Synced { listed: ids(&listed), created, deleted })
     }
@@ -139,13 +146,20 @@ impl ShardSync {
         if !sync::covers_everything(&listed) {
             return Err(SyncError::Inconsistent);
         }
-        let created = self.create(sync::first_leases(&listed, self.initial)).await?;
+        let created = self.create(sync::first_leases(&listed, self.initial), false).await?;
         Ok(Synced { listed: ids(&listed), created, deleted: 0 })
     }
 
     /// Creates in the given order, a few at a time; how many were not there.
-    async fn create(&self, leases: Vec<NewLease>) -> Result<usize, LeaseStoreError> {
-        let creations = leases.into_iter().map(|lease| async move { self.calls.create(&lease).await });
+    async fn create(&self, leases: Vec<NewLease>, hole: bool) -> Result<usize, LeaseStoreError> {
+        let creations = leases.into_iter().map(|lease| async move {
+            let created = self.calls.create(&lease).await?;
+            if created {
+                let (shard, checkpoint) = (self.events.shard(&lease.key), lease.checkpoint);
+                self.events.emit(ConsumerEvent::LeaseCreated { shard, checkpoint, hole });
+            }
+            Ok(created)
+        });
         let created: Vec<bool> = stream::iter(creations).buffered(AT_ONE_TIME).try_collect().await?;
         Ok(created.into_iter().filter(|created| *created).count())
     }
