@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::BoxFuture;
+use kinesis_shard::limits::DEFAULT_MAX_RECORD_BYTES;
 use kinesis_shard::{HashKey, HashKeyRange, SequenceNumber, Shard, ShardId, ShardMap};
 
 use crate::config::ProducerConfig;
 use crate::error::ConfigError;
 use crate::pipeline::answer::{EntryAnswer, PutRecordsAnswer};
 use crate::pipeline::kinesis_record::Entry;
+use crate::pipeline::summary::StreamSummary;
 use crate::producer::Producer;
-use crate::transport::{MapError, Transport};
+use crate::transport::{DescribeError, MapError, Transport};
 
 /// Starts a producer for a stream of this many even shards that takes everything at once.
 ///
@@ -70,5 +72,9 @@ impl Transport for Sealing {
 
     fn list_shards(&self) -> BoxFuture<'_, Result<ShardMap, MapError>> {
         Box::pin(async { Ok(self.map.clone()) })
+    }
+
+    fn describe(&self) -> BoxFuture<'_, Result<StreamSummary, DescribeError>> {
+        Box::pin(async { Ok(StreamSummary { max_record_bytes: DEFAULT_MAX_RECORD_BYTES, auto: false }) })
     }
 }

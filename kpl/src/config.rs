@@ -4,38 +4,70 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kinesis_shard::Clock;
-use kinesis_shard::limits::{
-    DEFAULT_MAX_RECORD_BYTES, MAX_MAX_RECORD_BYTES, MAX_PUT_RECORDS_BYTES, MAX_RECORDS_PER_PUT_RECORDS,
-};
+use kinesis_shard::limits::{DEFAULT_MAX_RECORD_BYTES, MAX_MAX_RECORD_BYTES, MAX_RECORDS_PER_PUT_RECORDS};
 
 use crate::error::ConfigError;
+use crate::stats::Sample;
 use crate::user_record::RECORD_OVERHEAD_BYTES;
 
-const KIB: u64 = 1024;
-/// An instant plus any configured time must exist.
-const YEAR: Duration = Duration::from_hours(365 * 24);
+/// Every knob in one table: name, unit, range, and how it is read and set.
+mod knobs;
+
+/// Where samples go.
+mod metrics_hook;
+
+/// Knobs by name and text: properties files, environment, command lines.
+mod load;
+
+/// The same through serde.
+#[cfg(feature = "serde")]
+mod with_serde;
+
+pub use load::IgnoredKnob;
+pub(crate) use metrics_hook::MetricsHook;
+
+/// Whether user records of one shard are stored in the order in which they were put.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ordering {
+    /// In order while nothing has to be sent again and no request overtakes another. The default, and the fastest.
+    #[default]
+    Relaxed,
+    /// In order always, across retries, splits and merges: one Kinesis record is in flight for each shard, and one that failed goes
+    /// first. A user record that failed for good leaves a gap. One shard then takes one aggregate per round trip.
+    PerShard,
+}
 
 /// How one [`Producer`](crate::Producer) behaves. Names, defaults and ranges follow the Java KPL unless a line says why not.
 ///
-/// Values are checked together by [`Producer::start`](crate::Producer::start), which names the first one that is wrong.
+/// Values are checked together by [`Producer::start`](crate::Producer::start), which names the first one that is wrong. They can also
+/// be set by name from text, [`set`](Self::set), and loaded from a Java properties file,
+/// [`from_properties`](Self::from_properties), or through serde with the feature of that name.
 #[derive(Debug, Clone)]
 pub struct ProducerConfig {
     pub(crate) stream: Arc<str>,
     pub(crate) aggregation_enabled: bool,
+    pub(crate) aggregation_on_auto: bool,
     pub(crate) aggregation_max_count: u32,
     pub(crate) aggregation_max_size: usize,
     pub(crate) collection_max_count: usize,
     pub(crate) collection_max_size: usize,
-    pub(crate) max_record_size: usize,
+    pub(crate) max_user_record_size: usize,
+    pub(crate) max_record_size: Option<usize>,
     pub(crate) record_max_buffered_time: Duration,
     pub(crate) record_ttl: Duration,
+    pub(crate) ordering: Ordering,
     pub(crate) rate_limit: u32,
+    pub(crate) fleet_size: u32,
     pub(crate) fail_if_throttled: bool,
     pub(crate) max_connections: usize,
     pub(crate) request_timeout: Duration,
+    pub(crate) connect_timeout: Option<Duration>,
     pub(crate) max_outstanding_bytes: usize,
     pub(crate) seed: Option<u64>,
     pub(crate) clock: Clock,
+    pub(crate) metrics_hook: Option<MetricsHook>,
+    pub(crate) ignored: Vec<IgnoredKnob>,
 }
 
 impl ProducerConfig {
@@ -44,20 +76,27 @@ impl ProducerConfig {
         Self {
             stream: stream.into(),
             aggregation_enabled: true,
+            aggregation_on_auto: false,
             aggregation_max_count: u32::MAX,
             aggregation_max_size: 51_200,
             collection_max_count: MAX_RECORDS_PER_PUT_RECORDS,
             collection_max_size: 5 * 1024 * 1024,
-            max_record_size: DEFAULT_MAX_RECORD_BYTES,
+            max_user_record_size: MAX_MAX_RECORD_BYTES,
+            max_record_size: None,
             record_max_buffered_time: Duration::from_millis(100),
             record_ttl: Duration::from_secs(30),
+            ordering: Ordering::Relaxed,
             rate_limit: 150,
+            fleet_size: 1,
             fail_if_throttled: false,
             max_connections: 24,
             request_timeout: Duration::from_secs(6),
+            connect_timeout: None,
             max_outstanding_bytes: 64 * 1024 * 1024,
             seed: None,
             clock: Clock::default(),
+            metrics_hook: None,
+            ignored: Vec::new(),
         }
     }
 
@@ -70,6 +109,16 @@ impl ProducerConfig {
         self
     }
 
+    /// Whether user records are aggregated on a stream with AUTO record distribution too. Default: false.
+    ///
+    /// Such a stream ignores keys, so an aggregate lands on any shard, and a reader that filters by hash range, as the Java KCL does,
+    /// drops it. Set it only if every reader of the stream takes whole aggregates. (The Java KPL knows nothing of such streams.)
+    #[must_use]
+    pub fn with_aggregation_on_auto(mut self, enabled: bool) -> Self {
+        self.aggregation_on_auto = enabled;
+        self
+    }
+
     /// The most user records in one aggregate. Default: 4,294,967,295; range: 1 and up.
     #[must_use]
     pub fn with_aggregation_max_count(mut self, count: u32) -> Self {
@@ -79,7 +128,8 @@ impl ProducerConfig {
 
     /// The most bytes in one aggregate, exact. Default: 51,200; range: 64 to 10,485,760.
     ///
-    /// A user record that does not fit alone is sent as a Kinesis record of its own.
+    /// A user record that does not fit alone is sent as a Kinesis record of its own. Aggregates above 1 MiB need
+    /// [`with_max_record_size`](Self::with_max_record_size).
     #[must_use]
     pub fn with_aggregation_max_size(mut self, bytes: usize) -> Self {
         self.aggregation_max_size = bytes;
@@ -94,19 +144,32 @@ impl ProducerConfig {
     }
 
     /// The most bytes in one request, partition keys included. Default: 5,242,880; range: 52,224 to 10,485,760 (the service's limit).
+    ///
+    /// A single record above it is sent in a request of its own.
     #[must_use]
     pub fn with_collection_max_size(mut self, bytes: usize) -> Self {
         self.collection_max_size = bytes;
         self
     }
 
-    /// The most bytes in one Kinesis record, data and partition key together, as the service counts.
-    /// Default: 1,048,576; range: 64 to 10,485,760.
+    /// The most bytes of data in one user record, without its key. Default: 10,485,760; range: 64 to 10,485,760.
     ///
-    /// Set it to the stream's own limit. (The Java KPL's `MaxUserRecordSize` leaves the key out.)
+    /// (1,048,576 in the Java KPL. Here the limit of the stream itself is known, see
+    /// [`with_max_record_size`](Self::with_max_record_size), so this is only for those who want less.)
+    #[must_use]
+    pub fn with_max_user_record_size(mut self, bytes: usize) -> Self {
+        self.max_user_record_size = bytes;
+        self
+    }
+
+    /// The most bytes in one Kinesis record of the stream, data and partition key together, as the service counts.
+    /// Default: what the stream says; range: 64 to 10,485,760.
+    ///
+    /// Without it the producer asks the service (`kinesis:DescribeStreamSummary`) and takes the service's default, 1,048,576, if it
+    /// may not. (Not known to the Java KPL.)
     #[must_use]
     pub fn with_max_record_size(mut self, bytes: usize) -> Self {
-        self.max_record_size = bytes;
+        self.max_record_size = Some(bytes);
         self
     }
 
@@ -129,12 +192,31 @@ impl ProducerConfig {
         self
     }
 
+    /// Whether the order of puts is kept per shard. Default: [`Ordering::Relaxed`]. (The Java KPL never keeps it across retries.)
+    ///
+    /// Order needs a caller that puts one record after the other, and a stream whose keys decide the shard: on one with AUTO record
+    /// distribution every put fails.
+    #[must_use]
+    pub fn with_ordering(mut self, ordering: Ordering) -> Self {
+        self.ordering = ordering;
+        self
+    }
+
     /// How much is sent to one shard, in percent of its write limit. Default: 150; range: 1 to 100,000.
     ///
     /// Bursts hold at most 100 ms of it. Above 100 the service's throttling finds the true limit; below, room is left to others.
     #[must_use]
     pub fn with_rate_limit(mut self, percent: u32) -> Self {
         self.rate_limit = percent;
+        self
+    }
+
+    /// How many producers like this one write into the stream. Default: 1; range: 1 to 10,000. (Not in the Java KPL.)
+    ///
+    /// Each takes its share: `rate_limit` divided by this many. Where producers are not equally busy, name fewer than there are.
+    #[must_use]
+    pub fn with_fleet_size(mut self, producers: u32) -> Self {
+        self.fleet_size = producers;
         self
     }
 
@@ -145,7 +227,7 @@ impl ProducerConfig {
         self
     }
 
-    /// The most requests in flight. Default: 24; range: 1 to 256.
+    /// The most `PutRecords` requests in flight to one stream. Default: 24; range: 1 to 256.
     #[must_use]
     pub fn with_max_connections(mut self, count: usize) -> Self {
         self.max_connections = count;
@@ -158,6 +240,14 @@ impl ProducerConfig {
     #[must_use]
     pub fn with_request_timeout(mut self, time: Duration) -> Self {
         self.request_timeout = time;
+        self
+    }
+
+    /// How long connecting may take, TLS included. Default: what the client says; range: 100 ms to 300 s. (6 s in the Java KPL, which
+    /// makes its own client.)
+    #[must_use]
+    pub fn with_connect_timeout(mut self, time: Duration) -> Self {
+        self.connect_timeout = Some(time);
         self
     }
 
@@ -183,6 +273,16 @@ impl ProducerConfig {
         self
     }
 
+    /// Where samples of every [`Metric`](crate::Metric) go, as they happen. Default: nowhere; [`Producer::stats`](crate::Producer::stats)
+    /// sums them up all the same.
+    ///
+    /// It runs in the producer's own task, so it must not block: count, or hand over. Gauges come with what happens, at most every 200 ms.
+    #[must_use]
+    pub fn with_metrics_hook(mut self, hook: impl Fn(&Sample) + Send + Sync + 'static) -> Self {
+        self.metrics_hook = Some(MetricsHook::new(hook));
+        self
+    }
+
     /// The stream, as it was given.
     pub fn stream(&self) -> &str {
         &self.stream
@@ -193,68 +293,50 @@ impl ProducerConfig {
         (self.record_max_buffered_time / 5).min(Duration::from_millis(50))
     }
 
+    /// The most bytes in one Kinesis record before the stream was asked.
+    pub(crate) fn assumed_max_record_size(&self) -> usize {
+        self.max_record_size.unwrap_or(DEFAULT_MAX_RECORD_BYTES)
+    }
+
     /// Checks every value against its range, then the values against each other.
     ///
     /// # Errors
     /// The first value out of range, or the first contradiction, in a sentence.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        for (name, value, minimum, maximum) in self.ranges() {
-            if value < minimum || value > maximum {
-                return Err(ConfigError::OutOfRange { name, value, minimum, maximum });
-            }
-        }
+        let stream = knobs::in_range("stream length", bytes(self.stream.len()), 1, 2048);
+        stream.and_then(|()| knobs::all_in_range(self))?;
         match self.contradictions().into_iter().find(|(contradicts, _)| *contradicts) {
             Some((_, sentence)) => Err(ConfigError::Contradiction(sentence)),
             None => Ok(()),
         }
     }
 
-    /// Name with unit, value, least, greatest.
-    fn ranges(&self) -> [(&'static str, u64, u64, u64); 12] {
-        let year = millis(YEAR);
-        [
-            ("stream length", bytes(self.stream.len()), 1, 2048),
-            ("aggregation_max_count", u64::from(self.aggregation_max_count), 1, u64::from(u32::MAX)),
-            (
-                "aggregation_max_size in bytes",
-                bytes(self.aggregation_max_size),
-                64,
-                bytes(MAX_MAX_RECORD_BYTES),
-            ),
-            ("collection_max_count", bytes(self.collection_max_count), 1, bytes(MAX_RECORDS_PER_PUT_RECORDS)),
-            (
-                "collection_max_size in bytes",
-                bytes(self.collection_max_size),
-                51 * KIB,
-                bytes(MAX_PUT_RECORDS_BYTES),
-            ),
-            ("max_record_size in bytes", bytes(self.max_record_size), 64, bytes(MAX_MAX_RECORD_BYTES)),
-            ("record_max_buffered_time in milliseconds", millis(self.record_max_buffered_time), 0, year),
-            ("record_ttl in milliseconds", millis(self.record_ttl), 100, year),
-            ("rate_limit in percent", u64::from(self.rate_limit), 1, 100_000),
-            ("max_connections", bytes(self.max_connections), 1, 256),
-            ("request_timeout in milliseconds", millis(self.request_timeout), 100, 600_000),
-            ("max_outstanding_bytes", bytes(self.max_outstanding_bytes), 64 * KIB, 1 << 40),
-        ]
-    }
-
-    fn contradictions(&self) -> [(bool, &'static str); 4] {
+    fn contradictions(&self) -> [(bool, &'static str); 6] {
+        let largest = self.assumed_max_record_size();
         [
             (
                 self.record_max_buffered_time >= self.record_ttl,
                 "record_max_buffered_time is not below record_ttl: records would expire before their first attempt",
             ),
             (
-                self.aggregation_enabled && self.aggregation_max_size >= self.max_record_size,
-                "aggregation_max_size is not below max_record_size: the service would refuse full aggregates",
+                self.aggregation_enabled && self.aggregation_max_size >= largest,
+                "aggregation_max_size is not below max_record_size (1,048,576 unless set): the service would refuse full aggregates",
             ),
             (
-                self.max_record_size > self.collection_max_size,
-                "max_record_size is above collection_max_size: the largest record would fit no request",
+                self.max_outstanding_bytes < largest + RECORD_OVERHEAD_BYTES,
+                "max_outstanding_bytes is below max_record_size (1,048,576 unless set) and its overhead of 32 bytes: the largest record would wait for room for ever",
             ),
             (
-                self.max_outstanding_bytes < self.max_record_size + RECORD_OVERHEAD_BYTES,
-                "max_outstanding_bytes is below max_record_size and its overhead of 32 bytes: the largest record would wait for room for ever",
+                self.connect_timeout.is_some_and(|time| time > self.request_timeout),
+                "connect_timeout is above request_timeout: the request would be given up before the attempt to connect",
+            ),
+            (
+                self.ordering == Ordering::PerShard && self.aggregation_on_auto,
+                "ordering is per shard and aggregation_on_auto is set: a stream with AUTO record distribution has no order to keep",
+            ),
+            (
+                !self.aggregation_enabled && self.aggregation_on_auto,
+                "aggregation_on_auto is set and aggregation_enabled is not: say which of them is meant",
             ),
         ]
     }
@@ -292,15 +374,18 @@ mod tests {
                 "collection_max_count is 501: set it between 1 and 500",
             ),
             (config().with_collection_max_size(52_223), "between 52,224 and 10,485,760"),
+            (config().with_max_user_record_size(63), "max_user_record_size in bytes is 63"),
             (config().with_max_record_size(10_485_761), "max_record_size in bytes is 10,485,761"),
             (config().with_record_ttl(Duration::from_millis(99)), "record_ttl in milliseconds is 99"),
             (config().with_record_max_buffered_time(Duration::MAX), "record_max_buffered_time"),
             (config().with_rate_limit(0), "rate_limit in percent is 0"),
+            (config().with_fleet_size(10_001), "fleet_size is 10,001: set it between 1 and 10,000"),
             (config().with_max_connections(257), "max_connections is 257"),
             (
                 config().with_request_timeout(Duration::from_secs(601)),
                 "request_timeout in milliseconds is 601,000",
             ),
+            (config().with_connect_timeout(Duration::ZERO), "connect_timeout in milliseconds is 0"),
             (config().with_max_outstanding_bytes(1), "max_outstanding_bytes is 1"),
         ];
         for (config, expected) in cases {
@@ -317,8 +402,16 @@ mod tests {
                 "record_max_buffered_time is not below",
             ),
             (config().with_aggregation_max_size(1024 * 1024), "aggregation_max_size is not below"),
-            (config().with_max_record_size(6 * 1024 * 1024), "max_record_size is above"),
             (config().with_max_outstanding_bytes(1024 * 1024), "max_outstanding_bytes is below"),
+            (config().with_connect_timeout(Duration::from_secs(7)), "connect_timeout is above"),
+            (
+                config().with_ordering(Ordering::PerShard).with_aggregation_on_auto(true),
+                "ordering is per shard",
+            ),
+            (
+                config().with_aggregation_enabled(false).with_aggregation_on_auto(true),
+                "aggregation_on_auto is set",
+            ),
         ];
         for (config, expected) in cases {
             let message = config.validate().unwrap_err().to_string();

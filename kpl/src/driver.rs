@@ -7,14 +7,23 @@ use std::time::{Duration, Instant};
 
 use kinesis_shard::{Clock, ShardMap};
 use tokio::task::{Id, JoinError, JoinSet};
+use tracing::Instrument;
 
+use crate::config::MetricsHook;
 use crate::intake::{Collected, Intake};
 use crate::outstanding::Outstanding;
 use crate::pipeline::answer::{CallError, PutRecordsAnswer};
 use crate::pipeline::kinesis_record::Entry;
+use crate::pipeline::summary::StreamSummary;
 use crate::pipeline::{Pipeline, PutRecordsRequest, Step};
-use crate::stats::ProducerStats;
-use crate::transport::{MapError, Transport};
+use crate::stats::{ProducerStats, QueueStatus};
+use crate::stream_facts::StreamFacts;
+use crate::transport::{DescribeError, MapError, Transport};
+
+/// What goes to a hook.
+mod metering;
+
+use metering::Metering;
 
 /// What the handle and the driver share.
 #[derive(Debug)]
@@ -23,6 +32,10 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) intake: Intake,
     pub(crate) outstanding: Arc<Outstanding>,
+    pub(crate) facts: StreamFacts,
+    pub(crate) metrics_hook: Option<MetricsHook>,
+    pub(crate) aggregation_enabled: bool,
+    pub(crate) aggregation_on_auto: bool,
     pub(crate) request_timeout: Duration,
     /// Here and not in the driver, so that whoever gives up, handle or driver, can answer every ticket without the other.
     pub(crate) pipeline: Mutex<Pipeline>,
@@ -38,23 +51,26 @@ impl Shared {
     pub(crate) fn terminate(&self) -> u64 {
         self.intake.shut();
         let unseen = self.intake.uncollected();
-        let (settlements, left) = self.pipeline().close(unseen);
+        let (settlements, left) = self.pipeline().close(self.clock.now(), unseen);
         for settlement in settlements {
             settlement.settle();
         }
+        self.facts.settle();
         self.stopped.store(true, Ordering::SeqCst);
         self.intake.wake();
         left
     }
 
+    /// Whether user records share Kinesis records on a stream that does, or does not, ignore keys.
+    fn aggregates(&self, auto: bool) -> bool {
+        self.aggregation_enabled && (!auto || self.aggregation_on_auto)
+    }
+
     pub(crate) fn stats(&self) -> ProducerStats {
         let unseen = self.intake.user_records();
-        let mut stats = self.pipeline().counters(self.clock.now()).into_stats();
-        (stats.user_records_put, stats.user_records_failed) = self.outstanding.answered_so_far();
-        stats.user_records_received += unseen;
-        stats.outstanding_records =
-            stats.user_records_received.saturating_sub(stats.user_records_put + stats.user_records_failed);
-        stats.outstanding_bytes = u64::try_from(self.outstanding.bytes()).unwrap_or(u64::MAX);
+        let mut stats = self.pipeline().stats(self.clock.now());
+        stats.max_record_size = self.facts.max_record_bytes();
+        stats.complete(unseen, self.outstanding.answered_so_far(), self.outstanding.bytes());
         stats
     }
 }
@@ -72,6 +88,7 @@ impl Drop for TerminateOnDrop {
 enum Done {
     PutRecords(u64, PutRecordsAnswer),
     ListShards(Result<ShardMap, MapError>),
+    Describe(Result<StreamSummary, DescribeError>),
 }
 
 /// Calls in flight. Dropping it aborts them.
@@ -80,15 +97,24 @@ struct Calls {
     transport: Arc<dyn Transport>,
     tasks: JoinSet<Done>,
     /// What a call was for, should it panic.
-    requests: BTreeMap<Id, u64>,
+    purposes: BTreeMap<Id, Purpose>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    PutRecords(u64),
+    ListShards,
+    Describe,
 }
 
 pub(crate) async fn drive(shared: Arc<Shared>, transport: Arc<dyn Transport>) {
     let _guard = TerminateOnDrop(Arc::clone(&shared));
     let mut calls =
-        Calls { shared: Arc::clone(&shared), transport, tasks: JoinSet::new(), requests: BTreeMap::new() };
+        Calls { shared: Arc::clone(&shared), transport, tasks: JoinSet::new(), purposes: BTreeMap::new() };
+    let mut metering = Metering::default();
     while !shared.stopped.load(Ordering::SeqCst) {
         let deadline = advance(&shared, &mut calls);
+        let deadline = deadline.into_iter().chain(metering.report(&shared)).min();
         let timer = async {
             match deadline {
                 Some(deadline) => shared.clock.sleep_until(deadline).await,
@@ -119,7 +145,10 @@ fn advance(shared: &Shared, calls: &mut Calls) -> Option<Instant> {
             pipeline.flush(now, epoch);
         }
         if wants_map {
-            pipeline.want_map();
+            pipeline.want_map(now);
+        }
+        if shared.facts.take_wish() {
+            pipeline.want_summary(now);
         }
     }
     loop {
@@ -129,53 +158,101 @@ fn advance(shared: &Shared, calls: &mut Calls) -> Option<Instant> {
             Step::Send(request) => calls.put_records(request),
             Step::Settle(settlement) => settlement.settle(),
             Step::ListShards => calls.list_shards(),
+            Step::Describe => calls.describe(),
+            Step::Report(status) => report_stuck(shared, &status),
             Step::WaitUntil(at) => return Some(next_deadline.map_or(at, |deadline| deadline.min(at))),
             Step::Idle => return next_deadline,
         }
     }
 }
 
+fn report_stuck(shared: &Shared, status: &QueueStatus) {
+    let stuck_for = status.stuck_for.unwrap_or_default();
+    let oldest_record = status.oldest_record.unwrap_or_default();
+    tracing::warn!(stream = %shared.stream, ?stuck_for, ?oldest_record, "no record was answered for a while: {status}");
+}
+
 impl Calls {
     fn put_records(&mut self, request: PutRecordsRequest) {
         let PutRecordsRequest { id, entries } = request;
-        tracing::trace!(stream = %self.shared.stream, request = id, entries = entries.len(), "PutRecords");
+        let span = tracing::debug_span!("PutRecords", stream = %self.shared.stream, request = id, entries = entries.len());
         let call = put_records(Arc::clone(&self.shared), Arc::clone(&self.transport), id, entries);
-        let task = self.tasks.spawn(call).id();
-        self.requests.insert(task, id);
+        let task = self.tasks.spawn(call.instrument(span)).id();
+        self.purposes.insert(task, Purpose::PutRecords(id));
     }
 
     fn list_shards(&mut self) {
-        tracing::trace!(stream = %self.shared.stream, "ListShards");
-        self.tasks.spawn(list_shards(Arc::clone(&self.shared), Arc::clone(&self.transport)));
+        let span = tracing::debug_span!("ListShards", stream = %self.shared.stream);
+        let call = list_shards(Arc::clone(&self.shared), Arc::clone(&self.transport));
+        let task = self.tasks.spawn(call.instrument(span)).id();
+        self.purposes.insert(task, Purpose::ListShards);
+    }
+
+    fn describe(&mut self) {
+        let span = tracing::debug_span!("DescribeStreamSummary", stream = %self.shared.stream);
+        let call = describe(Arc::clone(&self.shared), Arc::clone(&self.transport));
+        let task = self.tasks.spawn(call.instrument(span)).id();
+        self.purposes.insert(task, Purpose::Describe);
     }
 
     fn done(&mut self, done: Result<(Id, Done), JoinError>) {
-        let now = self.shared.clock.now();
-        let mut pipeline = self.shared.pipeline();
         match done {
-            Ok((task, Done::PutRecords(id, answer))) => {
-                self.requests.remove(&task);
-                pipeline.answered(now, id, answer);
-            }
-            Ok((_, Done::ListShards(Ok(map)))) => {
-                let map = Arc::new(map);
-                pipeline.shard_map(now, &map);
-                drop(pipeline);
-                self.shared.intake.reroute(&map);
-            }
-            Ok((_, Done::ListShards(Err(error)))) => {
-                pipeline.no_shard_map(now, error.hopeless.is_some());
-                drop(pipeline);
-                self.no_shard_map(error);
+            Ok((task, done)) => {
+                self.purposes.remove(&task);
+                self.answered(done);
             }
             // A panic below us. Nobody knows how far the call came.
-            Err(error) => match self.requests.remove(&error.id()) {
-                Some(id) => {
-                    let error = CallError::unanswered("CallPanicked", &error.to_string(), true);
-                    pipeline.answered(now, id, PutRecordsAnswer::Failed(error));
+            Err(error) => {
+                let panicked = |what| format!("{what} panicked: {error}");
+                let done = match self.purposes.remove(&error.id()) {
+                    Some(Purpose::PutRecords(id)) => {
+                        let error = CallError::unanswered("CallPanicked", &panicked("PutRecords"), true);
+                        Done::PutRecords(id, PutRecordsAnswer::Failed(error))
+                    }
+                    Some(Purpose::Describe) => Done::Describe(Err(DescribeError {
+                        hopeless: false,
+                        message: panicked("DescribeStreamSummary"),
+                    })),
+                    Some(Purpose::ListShards) | None => Done::ListShards(Err(MapError {
+                        hopeless: None,
+                        message: panicked("ListShards").into(),
+                    })),
+                };
+                self.answered(done);
+            }
+        }
+    }
+
+    fn answered(&self, done: Done) {
+        let (now, shared) = (self.shared.clock.now(), &self.shared);
+        match done {
+            Done::PutRecords(id, answer) => shared.pipeline().answered(now, id, answer),
+            Done::ListShards(Ok(map)) => {
+                let map = Arc::new(map);
+                shared.pipeline().shard_map(now, &map);
+                shared.intake.reroute(&map);
+            }
+            Done::ListShards(Err(error)) => {
+                shared.pipeline().no_shard_map(now, error.hopeless.is_some(), &error.message);
+                self.no_shard_map(error);
+            }
+            Done::Describe(Ok(summary)) => {
+                let changed = shared.pipeline().described(now, summary);
+                shared.facts.learned(summary);
+                if changed {
+                    shared.intake.set_aggregating(shared.aggregates(summary.auto));
                 }
-                None => pipeline.no_shard_map(now, false),
-            },
+            }
+            Done::Describe(Err(DescribeError { hopeless, message })) => {
+                let stream = &shared.stream;
+                if shared.pipeline().not_described(now, hopeless) {
+                    shared.facts.settle();
+                    let max_record_size = shared.facts.max_record_bytes();
+                    tracing::info!(%stream, error = %message, max_record_size, "the stream was not described: its limit is assumed, and that it goes by keys");
+                } else {
+                    tracing::debug!(%stream, error = %message, "the stream was not described, asking again");
+                }
+            }
         }
     }
 
@@ -207,6 +284,18 @@ async fn put_records(
         }
     };
     Done::PutRecords(id, answer)
+}
+
+async fn describe(shared: Arc<Shared>, transport: Arc<dyn Transport>) -> Done {
+    Done::Describe(tokio::select! {
+        // An answer that comes with the deadline is an answer.
+        biased;
+        answer = transport.describe() => answer,
+        () = shared.clock.sleep(shared.request_timeout) => {
+            let message = "DescribeStreamSummary gave no answer within request_timeout".to_owned();
+            Err(DescribeError { hopeless: false, message })
+        }
+    })
 }
 
 async fn list_shards(shared: Arc<Shared>, transport: Arc<dyn Transport>) -> Done {

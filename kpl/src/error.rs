@@ -10,6 +10,12 @@ use kinesis_shard::{ParsedRecord, parse_aggregated};
 use crate::batch::Ticket;
 use crate::user_record::{Attempt, UserRecord};
 
+/// Where the time of a Kinesis record goes.
+mod time_spent;
+
+pub(crate) use time_spent::Timeline;
+pub use time_spent::{TimeSpent, WaitedIn};
+
 /// Why a [`ProducerConfig`](crate::ProducerConfig) was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -26,37 +32,30 @@ pub enum ConfigError {
         /// The greatest allowed.
         maximum: u64,
     },
+    /// A name that neither this producer nor the Java KPL has.
+    #[error("there is no knob \"{name}\": {}", .nearest.map_or_else(|| "see the methods of ProducerConfig".to_owned(), |nearest| format!("did you mean {nearest}?")))]
+    UnknownKnob {
+        /// As it was given.
+        name: Arc<str>,
+        /// The known name that is spelled most like it.
+        nearest: Option<&'static str>,
+    },
+    /// A text that is no value of its knob.
+    #[error("{name} is \"{value}\": give {expected}")]
+    Unreadable {
+        /// The knob.
+        name: &'static str,
+        /// What was given.
+        value: Arc<str>,
+        /// What can be given.
+        expected: String,
+    },
     /// Two values contradict each other.
     #[error("{0}")]
     Contradiction(&'static str),
     /// There is no tokio runtime to run the driver on.
     #[error("no tokio runtime here: call Producer::start inside one")]
     NoRuntime,
-}
-
-/// Where a record spent the end of its life when it expired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WaitedIn {
-    /// The rate limiter of its shard: more is put than the shard takes.
-    Limiter,
-    /// The pause before a retry: attempts kept failing.
-    Backoff,
-    /// The queue for a shard map that would say where it belongs.
-    ShardMap,
-    /// A request: the last attempt ended after the time to live.
-    Request,
-}
-
-impl fmt::Display for WaitedIn {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Limiter => "the rate limiter of its shard",
-            Self::Backoff => "the pause before a retry",
-            Self::ShardMap => "the queue for a new shard map",
-            Self::Request => "a request",
-        })
-    }
 }
 
 /// What kind of failure a [`PutError`] is.
@@ -74,19 +73,35 @@ pub enum PutErrorReason {
         /// The service's limit.
         maximum: usize,
     },
-    /// Data and key exceed `max_record_size`.
+    /// Data and key exceed what the stream takes.
     #[error(
-        "record is {} bytes with its partition key, max_record_size allows {}: split it, or raise the stream's maximum record size and this setting",
+        "record is {} bytes with its partition key, the stream allows {}: split it, or raise the stream's maximum record size (and max_record_size where it is set)",
         grouped(widened(*.bytes)), grouped(widened(*.maximum))
     )]
     RecordTooLarge {
         /// Bytes of data and key.
         bytes: usize,
+        /// The stream's limit, or the configured one.
+        maximum: usize,
+    },
+    /// Data exceeds `max_user_record_size`.
+    #[error("record holds {} bytes of data, max_user_record_size allows {}: split it, or raise the setting", grouped(widened(*.bytes)), grouped(widened(*.maximum)))]
+    UserRecordTooLarge {
+        /// Bytes of data.
+        bytes: usize,
         /// The configured limit.
         maximum: usize,
     },
+    /// An explicit hash key given as text is none.
+    #[error("{0}")]
+    HashKeyInvalid(kinesis_shard::ParseHashKeyError),
+    /// Order was asked for on a stream that has none.
+    #[error(
+        "the stream distributes records itself (AUTO), so no order can be kept: switch it to USER_PARTITION_KEY, or the producer to Ordering::Relaxed"
+    )]
+    OrderImpossible,
     /// More bytes were reserved, or needed by the record, than a permit may hold or holds.
-    #[error("{} bytes are needed, {} can be held: reserve what UserRecord::outstanding_bytes says", grouped(widened(*.bytes)), grouped(widened(*.maximum)))]
+    #[error("{} bytes are needed, {} can be held: raise max_outstanding_bytes, or reserve what UserRecord::outstanding_bytes says", grouped(widened(*.bytes)), grouped(widened(*.maximum)))]
     PermitTooSmall {
         /// Bytes needed.
         bytes: usize,
@@ -136,12 +151,14 @@ pub enum PutErrorReason {
     )]
     Throttled,
     /// The time to live passed.
-    #[error("not delivered within record_ttl: waited {:.1} s, at the end in {waited_in}; last error: {}", .waited.as_secs_f64(), .last_error.as_deref().unwrap_or("none"))]
+    #[error("not delivered within record_ttl: waited {:.1} s ({time_spent}), at the end in {waited_in}; last error: {}", .waited.as_secs_f64(), .last_error.as_deref().unwrap_or("none"))]
     Expired {
         /// From the acceptance of the oldest user record in its aggregate.
         waited: Duration,
         /// Where the time ran out.
         waited_in: WaitedIn,
+        /// Where all of the time went. Boxed, because errors should be small.
+        time_spent: Box<TimeSpent>,
         /// The code of the last failed attempt, or what ListShards said.
         last_error: Option<Arc<str>>,
     },
@@ -342,8 +359,8 @@ mod tests {
         let say = |reason| PutError::refused(&stream, reason, None).to_string();
         assert_eq!(
             say(PutErrorReason::RecordTooLarge { bytes: 1_245_184, maximum: 1_048_576 }),
-            "put to stream \"orders\": record is 1,245,184 bytes with its partition key, max_record_size allows 1,048,576: \
-             split it, or raise the stream's maximum record size and this setting"
+            "put to stream \"orders\": record is 1,245,184 bytes with its partition key, the stream allows 1,048,576: \
+             split it, or raise the stream's maximum record size (and max_record_size where it is set)"
         );
         assert_eq!(
             say(PutErrorReason::StreamNotFound),
@@ -352,10 +369,14 @@ mod tests {
         let expired = PutErrorReason::Expired {
             waited: Duration::from_millis(30_040),
             waited_in: WaitedIn::Limiter,
+            time_spent: Box::new(TimeSpent {
+                limiter: Duration::from_millis(30_040),
+                ..TimeSpent::default()
+            }),
             last_error: Some("ProvisionedThroughputExceededException".into()),
         };
         assert!(say(expired).ends_with(
-            "waited 30.0 s, at the end in the rate limiter of its shard; last error: ProvisionedThroughputExceededException"
+            "waited 30.0 s (30.0 s queued for the shard), at the end in the rate limiter of its shard; last error: ProvisionedThroughputExceededException"
         ));
     }
 

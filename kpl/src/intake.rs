@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use kinesis_shard::{Clock, HashKey, ShardMap};
 use tokio::sync::Notify;
 
 use crate::batch::{Batch, Ledger, Ticket};
-use crate::error::{PutErrorReason, WaitedIn};
+use crate::error::{PutErrorReason, TimeSpent, WaitedIn};
 use crate::outstanding::Outstanding;
 use crate::pipeline::aggregator::{AggregationBounds, Aggregator, Opening};
 use crate::pipeline::kinesis_record::KinesisRecord;
@@ -22,6 +22,7 @@ use crate::user_record::UserRecord;
 #[derive(Debug)]
 pub(crate) struct Intake {
     bounds: AggregationBounds,
+    aggregating: AtomicBool,
     clock: Clock,
     outstanding: Arc<Outstanding>,
     epoch: AtomicU64,
@@ -93,6 +94,7 @@ impl Intake {
     pub(crate) fn new(bounds: AggregationBounds, clock: Clock, outstanding: Arc<Outstanding>) -> Self {
         let routing = Routing::Unknown { refusals: 0, refused: PutErrorReason::Closed, last_error: None };
         Self {
+            aggregating: AtomicBool::new(bounds.enabled),
             bounds,
             clock,
             outstanding,
@@ -203,8 +205,9 @@ impl Intake {
                 biased;
                 () = routed => {}
                 () = patience_ends.as_mut() => {
-                    let waited_in = WaitedIn::ShardMap;
-                    return Err(PutErrorReason::Expired { waited: patience, waited_in, last_error });
+                    let (waited, waited_in) = (patience, WaitedIn::ShardMap);
+                    let time_spent = Box::new(TimeSpent { shard_map: waited, ..TimeSpent::default() });
+                    return Err(PutErrorReason::Expired { waited, waited_in, time_spent, last_error });
                 }
             }
         }
@@ -265,20 +268,37 @@ impl Intake {
 
     /// New records go by this map; what is open under the old one is sealed, for the pipeline to cut up where it must.
     pub(crate) fn reroute(&self, map: &Arc<ShardMap>) {
-        let old = {
-            let mut routing = self.write();
-            match &*routing {
-                Routing::Closed => return,
-                Routing::Ready(routes) if routes.map.open() == map.open() => return,
-                Routing::Ready(_) | Routing::Unknown { .. } => {}
-            }
-            let aggregator = || Lane(Mutex::new(Aggregator::new(self.bounds)));
-            let lanes = map.open().iter().map(|_| aggregator()).collect();
-            self.inbox().opened.clear();
-            std::mem::replace(&mut *routing, Routing::Ready(Routes { map: Arc::clone(map), lanes }))
-        };
-        self.seal_all(old);
+        let mut routing = self.write();
+        match &*routing {
+            Routing::Closed => return,
+            Routing::Ready(routes) if routes.map.open() == map.open() => return,
+            Routing::Ready(_) | Routing::Unknown { .. } => {}
+        }
+        self.replace(&mut routing, Arc::clone(map));
+        drop(routing);
         self.routed.notify_waiters();
+    }
+
+    /// Whether new records are aggregated from here on. What is open is sealed.
+    pub(crate) fn set_aggregating(&self, aggregating: bool) {
+        if self.aggregating.swap(aggregating, Ordering::Relaxed) == aggregating {
+            return;
+        }
+        let mut routing = self.write();
+        if let Routing::Ready(Routes { map, .. }) = &*routing {
+            let map = Arc::clone(map);
+            self.replace(&mut routing, map);
+            drop(routing);
+            self.wake.notify_one();
+        }
+    }
+
+    /// New lanes. What was open is sealed before anything can follow it on the new ones, so that order is kept.
+    fn replace(&self, routing: &mut Routing, map: Arc<ShardMap>) {
+        let bounds = AggregationBounds { enabled: self.aggregating.load(Ordering::Relaxed), ..self.bounds };
+        let lanes = map.open().iter().map(|_| Lane(Mutex::new(Aggregator::new(bounds)))).collect();
+        self.inbox().opened.clear();
+        self.seal_all(std::mem::replace(routing, Routing::Ready(Routes { map, lanes })));
     }
 
     /// There will be no map for now: whoever waits for the first one is told why. Without a reason they wait on.

@@ -41,7 +41,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! There are no features for users; `bench` is for this crate's own benchmark and no interface.
+//! # Features
+//!
+//! - `serde` (off): [`ProducerConfig`] can be loaded from any serde format. Brings serde.
+//!
+//! `bench` is for this crate's own benchmark and no interface.
 
 /// How a producer behaves.
 mod config;
@@ -58,6 +62,9 @@ mod intake;
 /// One completion for all records of an aggregate; tickets.
 mod batch;
 
+/// What was learned of the stream: its limit, and whether it goes by keys.
+mod stream_facts;
+
 /// Bytes and batches that are accepted and not answered.
 mod outstanding;
 
@@ -67,7 +74,7 @@ mod pipeline;
 /// The one task.
 mod driver;
 
-/// PutRecords and ListShards through the SDK.
+/// PutRecords, ListShards and DescribeStreamSummary through the SDK.
 mod transport;
 
 /// Counters and gauges.
@@ -85,10 +92,10 @@ mod testing;
 pub mod bench;
 
 pub use batch::Ticket;
-pub use config::ProducerConfig;
-pub use error::{ConfigError, PutError, PutErrorReason, PutManyError, TryPutError, WaitedIn};
+pub use config::{IgnoredKnob, Ordering, ProducerConfig};
+pub use error::{ConfigError, PutError, PutErrorReason, PutManyError, TimeSpent, TryPutError, WaitedIn};
 /// What records and answers are made of, so that users need no second crate.
-pub use kinesis_shard::{HashKey, SequenceNumber, ShardId};
+pub use kinesis_shard::{HashKey, ParseHashKeyError, SequenceNumber, ShardId};
 pub use producer::{CloseReport, Permit, Producer};
-pub use stats::{ProducerStats, TimeStats};
+pub use stats::{Distribution, Metric, ProducerStats, QueueStatus, Sample, TimeStats};
 pub use user_record::{Attempt, Delivered, UserRecord};

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use kinesis_shard::{SequenceNumber, ShardId, ShardMap};
 
+use crate::config::Ordering;
 use crate::error::{PutErrorReason, WaitedIn};
-use crate::stats::Counters;
+use crate::stats::{Counters, QueueStatus};
 
 /// Collect until count, bytes or deadline: shared by 1 and 3.
 pub(crate) mod reducer;
@@ -37,6 +38,9 @@ mod limiter;
 /// How fast one shard is sent to.
 mod bucket;
 
+/// In ordered mode: ranges with a record on its way.
+mod holds;
+
 /// 3. Kinesis records to requests.
 mod collector;
 
@@ -49,8 +53,17 @@ mod retrier;
 /// Answers applied.
 mod answered;
 
+/// Which shard's queue a record joins, also when the shards change.
+mod routing;
+
 /// When to ask for the shards again.
 mod map_watch;
+
+/// The stream's own limit, and who decides where records go.
+pub(crate) mod summary;
+
+/// Where the records are, and whether any of them moves.
+mod status;
 
 #[cfg(test)]
 mod tests;
@@ -59,9 +72,11 @@ pub(crate) use bucket::Rate;
 use collector::Collector;
 use kinesis_record::{Entry, KinesisRecord, Settlement};
 use limiter::{Limiter, Released};
-use map_watch::{MapWatch, Watch};
+use map_watch::{MapWatch, Pauses, Watch};
 use reducer::Bounds;
 use retrier::Retrier;
+use status::Progress;
+use summary::Summary;
 
 /// What the pipeline needs of the configuration.
 #[derive(Debug, Clone)]
@@ -72,7 +87,12 @@ pub(crate) struct Settings {
     pub(crate) fail_if_throttled: bool,
     pub(crate) rate: Rate,
     pub(crate) collection: Bounds,
-    pub(crate) seeds: [u64; 2],
+    pub(crate) ordering: Ordering,
+    pub(crate) aggregation_on_auto: bool,
+    pub(crate) fleet_size: u32,
+    /// Whether a hook takes samples.
+    pub(crate) sampled: bool,
+    pub(crate) seeds: [u64; 3],
 }
 
 /// One `PutRecords` to make. Its records stay in the pipeline until it is answered.
@@ -91,6 +111,10 @@ pub(crate) enum Step {
     Settle(Settlement),
     /// Ask for the shards and bring the map, or say that there is none.
     ListShards,
+    /// Ask for the stream's summary and bring it, or say that there is none.
+    Describe,
+    /// Nothing was answered for too long: tell somebody.
+    Report(QueueStatus),
     /// Nothing before then, unless something happens.
     WaitUntil(Instant),
     /// Nothing until something happens.
@@ -107,6 +131,9 @@ pub(crate) struct Pipeline {
     map_question: u64,
     trusted_from: u64,
     watch: MapWatch,
+    summary: Summary,
+    /// Whose turn it is where the service ignores keys.
+    turn: usize,
     limiter: Limiter,
     collector: Collector,
     retrier: Retrier,
@@ -116,6 +143,9 @@ pub(crate) struct Pipeline {
     due: VecDeque<Settlement>,
     flushed_epoch: Option<u64>,
     counters: Counters,
+    progress: Progress,
+    last_error: Option<Arc<str>>,
+    map_error: Option<Arc<str>>,
     numbers: u64,
     closed: bool,
 }
@@ -146,20 +176,26 @@ struct InFlight {
 
 impl Pipeline {
     pub(crate) fn new(settings: Settings) -> Self {
+        let [map_seed, retry_seed, summary_seed] = settings.seeds;
         Self {
             map: None,
             previous: None,
             map_question: 0,
             trusted_from: 0,
-            watch: MapWatch::new(settings.seeds[0]),
-            limiter: Limiter::new(settings.rate, settings.ttl),
+            watch: MapWatch::new(map_seed, Pauses::shards(settings.fleet_size)),
+            summary: Summary::new(summary_seed, settings.fleet_size),
+            turn: 0,
+            limiter: Limiter::new(settings.rate, settings.ttl, settings.ordering),
             collector: Collector::new(settings.collection),
-            retrier: Retrier::new(settings.seeds[1]),
+            retrier: Retrier::new(retry_seed),
             parked: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             due: VecDeque::new(),
             flushed_epoch: None,
-            counters: Counters::default(),
+            counters: Counters::new(Arc::clone(&settings.stream), settings.sampled),
+            progress: Progress::default(),
+            last_error: None,
+            map_error: None,
             numbers: 0,
             closed: false,
             settings,
@@ -171,45 +207,9 @@ impl Pipeline {
         record.number = self.unique();
         self.counters.sealed(&record);
         if self.closed {
-            self.fail(record, PutErrorReason::Closed);
+            self.fail(now, record, PutErrorReason::Closed);
         } else {
             self.route(now, record);
-        }
-    }
-
-    /// Somebody needs a shard map.
-    pub(crate) fn want_map(&mut self) {
-        self.watch.want();
-    }
-
-    /// The shards were listed. Everything that is not in flight follows the new map from here on.
-    pub(crate) fn shard_map(&mut self, now: Instant, map: &Arc<ShardMap>) {
-        let news = self.map.as_ref().is_none_or(|known| known.open() != map.open());
-        self.watch.arrived(now, news);
-        self.map_question = self.watch.asked();
-        if news {
-            tracing::debug!(stream = %self.settings.stream, open_shards = map.open_count(), "new shard map");
-            self.previous = self.map.replace(Arc::clone(map));
-            let mut records = self.limiter.reshape(now, map.open());
-            records.extend(self.collector.take());
-            for record in records {
-                self.route(now, record);
-            }
-        }
-        for Parked { question, why, record } in std::mem::take(&mut self.parked).into_values() {
-            if question <= self.map_question {
-                self.unpark(now, why, record);
-            } else {
-                self.park(question, why, record);
-            }
-        }
-    }
-
-    /// The shards could not be listed. Asked again after a pause, unless it is hopeless and no record depends on it.
-    pub(crate) fn no_shard_map(&mut self, now: Instant, hopeless: bool) {
-        self.watch.failed(now);
-        if hopeless && self.parked.is_empty() {
-            self.watch.forget();
         }
     }
 
@@ -223,6 +223,7 @@ impl Pipeline {
     /// given up. What is in flight may still be written.
     pub(crate) fn close(
         &mut self,
+        now: Instant,
         unseen: impl IntoIterator<Item = KinesisRecord>,
     ) -> (Vec<Settlement>, u64) {
         self.closed = true;
@@ -243,7 +244,7 @@ impl Pipeline {
         }
         let left = records.iter().map(|record| record.origin.len()).sum::<usize>();
         for record in records {
-            self.fail(record, PutErrorReason::Closed);
+            self.fail(now, record, PutErrorReason::Closed);
         }
         (self.due.drain(..).collect(), u64::try_from(left).unwrap_or(u64::MAX))
     }
@@ -263,36 +264,50 @@ impl Pipeline {
         if watch == Watch::Ask {
             return Step::ListShards;
         }
+        let summary = self.summary.next(now);
+        if summary == Watch::Ask {
+            return Step::Describe;
+        }
         if let Some(records) = self.fill(now) {
             return Step::Send(self.send(now, records));
         }
         if let Some(settlement) = self.due.pop_front() {
             return Step::Settle(settlement);
         }
-        let asks = if let Watch::WaitUntil(at) = watch { Some(at) } else { None };
-        // Without a free request nothing of these two can move.
-        let sends = if self.may_send() { [self.limiter.wake(), self.collector.wake()] } else { [None; 2] };
-        let expires = self.parked.first_key_value().map(|((at, _), _)| *at);
-        let wakes = [asks, expires, self.retrier.wake()].into_iter().chain(sends);
+        if let Some(status) = self.stuck(now) {
+            return Step::Report(status);
+        }
+        let asks =
+            [watch, summary].map(|watch| if let Watch::WaitUntil(at) = watch { Some(at) } else { None });
+        // Without a free request nothing can leave the limiter or the collector, but it can expire there.
+        let sends = if self.may_send() {
+            [self.limiter.wake(), self.collector.wake()]
+        } else {
+            [None, self.collector.oldest().map(|opened| opened + self.settings.ttl)]
+        };
+        let parked = self.parked.first_key_value().map(|((at, _), _)| *at);
+        let lives = [parked, self.limiter.expires(), self.retrier.wake(), self.reports_at()];
+        let wakes = lives.into_iter().chain(sends).chain(asks);
         wakes.flatten().min().map_or(Step::Idle, Step::WaitUntil)
-    }
-
-    pub(crate) fn counters(&self, now: Instant) -> Counters {
-        let mut counters = self.counters.clone();
-        counters.queued =
-            self.limiter.queued() + self.collector.len() + self.retrier.len() + self.parked.len();
-        counters.requests_in_flight = self.in_flight.len();
-        counters.throttled_shards = self.limiter.throttled_shards(now);
-        counters
     }
 
     /// Pauses that are over, and lives.
     fn wake_up(&mut self, now: Instant) {
         while let Some(record) = self.retrier.next(now) {
             if record.expires(self.settings.ttl) <= now {
-                self.expire(now, record, WaitedIn::Backoff);
+                self.expire(now, record);
             } else {
                 self.route(now, record);
+            }
+        }
+        while let Some(record) = self.limiter.expired(now) {
+            self.expire(now, record);
+        }
+        // With a free request the collector empties long before anything in it can expire.
+        if !self.may_send() && self.collector.oldest().is_some_and(|opened| opened + self.settings.ttl <= now)
+        {
+            for record in self.collector.expired(now, self.settings.ttl) {
+                self.expire(now, record);
             }
         }
         while let Some(entry) = self.parked.first_entry()
@@ -300,7 +315,7 @@ impl Pipeline {
         {
             let Parked { why, mut record, .. } = entry.remove();
             record.in_doubt |= !matches!(why, Why::Unrouted);
-            self.expire(now, record, WaitedIn::ShardMap);
+            self.expire(now, record);
         }
     }
 
@@ -318,7 +333,7 @@ impl Pipeline {
             match self.limiter.next(now) {
                 // Only now: what may go at this moment fills up the request that is due.
                 None => return self.collector.is_due(now).then(|| self.collector.take()),
-                Some(Released::Expired(record)) => self.expire(now, record, WaitedIn::Limiter),
+                Some(Released::Expired(record)) => self.expire(now, record),
                 Some(Released::Send(shard, record)) => {
                     let full = (!self.collector.fits(&record)).then(|| self.collector.take());
                     let hurry = self.flushed_epoch.is_some_and(|epoch| record.origin.epoch() <= epoch);
@@ -337,8 +352,10 @@ impl Pipeline {
 
     fn send(&mut self, now: Instant, mut records: Vec<KinesisRecord>) -> PutRecordsRequest {
         let id = self.unique();
+        let predicting = if self.auto() { None } else { self.map.clone() };
         for record in &mut records {
-            record.predicted = self.map.as_ref().map(|map| map.shard_of(record.route).id.clone());
+            record.predicted = predicting.as_ref().map(|map| map.shard_of(record.route).id.clone());
+            record.moved(now, WaitedIn::Request);
         }
         self.counters.sent(now, &records);
         let entries = records.iter().map(KinesisRecord::entry).collect();
@@ -346,34 +363,18 @@ impl Pipeline {
         PutRecordsRequest { id, entries }
     }
 
-    /// To the lane of its shard, in pieces if it fits none.
-    fn route(&mut self, now: Instant, record: KinesisRecord) {
-        let Some(map) = self.map.clone() else {
-            let question = self.watch.want();
-            return self.park(question, Why::Unrouted, record);
-        };
-        if !record.is_aggregate() || record.fits(map.shard_of(record.route).hash_key_range) {
-            return self.limiter.push(now, map.open_index_of(record.route), record);
-        }
-        for piece in division::divide(record, &map) {
-            self.limiter.push(now, map.open_index_of(piece.route), piece);
-        }
-    }
-
-    fn park(&mut self, question: u64, why: Why, record: KinesisRecord) {
-        let place = (record.expires(self.settings.ttl), self.unique());
-        self.parked.insert(place, Parked { question, why, record });
-    }
-
-    fn expire(&mut self, now: Instant, record: KinesisRecord, waited_in: WaitedIn) {
+    fn expire(&mut self, now: Instant, record: KinesisRecord) {
         let waited = now.saturating_duration_since(record.opened);
-        let last_error = record.last_error();
+        let (waited_in, time_spent) = (record.timeline.place(), Box::new(record.timeline.spent(now)));
+        let last_error = record.last_error().or_else(|| self.map_error.clone());
         tracing::debug!(stream = %self.settings.stream, ?waited, ?waited_in, "expired");
-        self.counters.expired(record.origin.len());
-        self.fail(record, PutErrorReason::Expired { waited, waited_in, last_error });
+        self.fail(now, record, PutErrorReason::Expired { waited, waited_in, time_spent, last_error });
     }
 
-    fn fail(&mut self, record: KinesisRecord, reason: PutErrorReason) {
+    fn fail(&mut self, now: Instant, mut record: KinesisRecord, reason: PutErrorReason) {
+        self.unhold(now, &mut record);
+        self.counters.failed(&record, matches!(reason, PutErrorReason::Expired { .. }));
+        self.progress.moved(now);
         self.due.push_back(record.failed(&self.settings.stream, reason));
     }
 

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::batch::Ticket;
-use crate::config::ProducerConfig;
+use crate::config::{Ordering, ProducerConfig};
 use crate::driver::{Shared, drive};
 use crate::error::{ConfigError, PutError, PutErrorReason, PutManyError, TryPutError};
 use crate::intake::{Intake, NotTaken};
@@ -23,8 +23,9 @@ use crate::pipeline::aggregator::AggregationBounds;
 use crate::pipeline::reducer::Bounds;
 use crate::pipeline::{Pipeline, Rate, Settings};
 use crate::stats::ProducerStats;
+use crate::stream_facts::StreamFacts;
 use crate::transport::{SdkTransport, Transport};
-use crate::user_record::UserRecord;
+use crate::user_record::{Largest, UserRecord};
 
 mod permit;
 
@@ -89,7 +90,7 @@ impl Producer {
     /// # Errors
     /// The first configured value that is out of range or contradicts another; or that there is no runtime.
     pub fn start(client: &Client, config: ProducerConfig) -> Result<Self, ConfigError> {
-        let transport = Arc::new(SdkTransport::new(client, &config.stream));
+        let transport = Arc::new(SdkTransport::new(client, &config.stream, config.connect_timeout));
         Self::start_on(transport, config)
     }
 
@@ -112,6 +113,10 @@ impl Producer {
             clock: config.clock.clone(),
             intake: Intake::new(aggregation, config.clock.clone(), Arc::clone(&outstanding)),
             outstanding,
+            facts: StreamFacts::new(config.max_record_size.is_some(), config.assumed_max_record_size()),
+            metrics_hook: config.metrics_hook.clone(),
+            aggregation_enabled: config.aggregation_enabled,
+            aggregation_on_auto: config.aggregation_on_auto,
             request_timeout: config.request_timeout,
             pipeline: Mutex::new(Pipeline::new(settings(&config))),
             stopped: AtomicBool::new(false),
@@ -133,7 +138,7 @@ impl Producer {
     /// # Errors
     /// A bad key or size; a stream that cannot be used; [`PutErrorReason::Closed`]. The record is in the error.
     pub async fn put(&self, record: UserRecord) -> Result<Ticket, PutError> {
-        let record = self.checked(record)?;
+        let record = self.admitted(record).await?;
         let Ok(room) = self.shared().outstanding.acquire(record.outstanding_bytes()).await else {
             return Err(self.refused(PutErrorReason::Closed, Some(record)));
         };
@@ -164,6 +169,9 @@ impl Producer {
     /// # Errors
     /// [`TryPutError::Full`] or [`TryPutError::NotReady`], which hand the record back; or what [`put`](Self::put) would say.
     pub fn try_put(&self, record: UserRecord) -> Result<Ticket, TryPutError> {
+        if self.may_fit_later(&record) {
+            return Err(TryPutError::NotReady(record));
+        }
         let record = self.checked(record).map_err(TryPutError::Refused)?;
         let room = match self.shared().outstanding.try_acquire(record.outstanding_bytes()) {
             Ok(room) => room,
@@ -201,7 +209,10 @@ impl Producer {
             while let Some(record) =
                 rest.next_if(|next| bytes == 0 || bytes + next.outstanding_bytes() <= chunk_bytes)
             {
-                if let Err(reason) = record.check(self.handle.config.max_record_size) {
+                if self.may_fit_later(&record) {
+                    self.facts_settled().await;
+                }
+                if let Err(reason) = self.check(&record) {
                     bad = Some((reason, record));
                     break;
                 }
@@ -337,10 +348,49 @@ impl Producer {
         &self.handle.shared
     }
 
+    /// Checks a record; one that the stream may take after all waits until the stream's limit is known.
+    async fn admitted(&self, record: UserRecord) -> Result<UserRecord, PutError> {
+        if self.may_fit_later(&record) {
+            self.facts_settled().await;
+        }
+        self.checked(record)
+    }
+
     fn checked(&self, record: UserRecord) -> Result<UserRecord, PutError> {
-        match record.check(self.handle.config.max_record_size) {
+        match self.check(&record) {
             Ok(()) => Ok(record),
             Err(reason) => Err(self.refused(reason, Some(record))),
+        }
+    }
+
+    fn check(&self, record: &UserRecord) -> Result<(), PutErrorReason> {
+        let (shared, config) = (self.shared(), &self.handle.config);
+        if config.ordering == Ordering::PerShard && shared.facts.auto() {
+            return Err(PutErrorReason::OrderImpossible);
+        }
+        let checked = record.check(Largest {
+            user_record: config.max_user_record_size,
+            record: shared.facts.max_record_bytes(),
+            outstanding: shared.outstanding.largest(),
+        });
+        if matches!(checked, Err(PutErrorReason::RecordTooLarge { .. })) && shared.facts.wish() {
+            // The stream's limit may have been raised since: asked in the background, for the next one.
+            shared.intake.wake();
+        }
+        checked
+    }
+
+    /// Too large by what is assumed of the stream, before the stream was asked.
+    fn may_fit_later(&self, record: &UserRecord) -> bool {
+        let facts = &self.shared().facts;
+        record.partition_key.len() + record.data.len() > facts.max_record_bytes() && facts.may_rise()
+    }
+
+    /// Whatever is wrong with the stream is said by those who ask next.
+    async fn facts_settled(&self) {
+        let patience = self.handle.config.record_ttl;
+        if self.shared().intake.ready(patience).await.is_ok() {
+            self.shared().facts.settled(&self.shared().clock, patience).await;
         }
     }
 
@@ -370,12 +420,17 @@ fn settings(config: &ProducerConfig) -> Settings {
         rate: Rate {
             records_per_second: percent(SHARD_WRITE_RECORDS_PER_SECOND),
             bytes_per_second: percent(SHARD_WRITE_BYTES_PER_SECOND),
+            shared_by: config.fleet_size,
         },
         collection: Bounds {
             max_count: config.collection_max_count,
             max_bytes: config.collection_max_size,
             linger: config.collection_wait(),
         },
-        seeds: [seeds.random(), seeds.random()],
+        ordering: config.ordering,
+        aggregation_on_auto: config.aggregation_on_auto,
+        fleet_size: config.fleet_size,
+        sampled: config.metrics_hook.is_some(),
+        seeds: [seeds.random(), seeds.random(), seeds.random()],
     }
 }

@@ -1,25 +1,38 @@
-//! The one door to AWS: `PutRecords` and `ListShards` through the SDK. Errors are classified here and nowhere else.
+//! The one door to AWS: `PutRecords`, `ListShards` and `DescribeStreamSummary` through the SDK. Errors are classified here and nowhere else.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::retry::RetryConfig;
+use aws_sdk_kinesis::config::timeout::TimeoutConfig;
 use aws_sdk_kinesis::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry, RecordDistributionStrategy};
 use futures::future::BoxFuture;
+use kinesis_shard::limits::DEFAULT_MAX_RECORD_BYTES;
 use kinesis_shard::{ListShardsError, ShardFilter, ShardId, ShardMap, StreamName, list_shards};
 
 use crate::error::PutErrorReason;
-use crate::pipeline::answer::{CallError, EntryAnswer, PutRecordsAnswer};
+use crate::pipeline::answer::{CallError, EntryAnswer, ErrorClass, PutRecordsAnswer};
 use crate::pipeline::kinesis_record::Entry;
+use crate::pipeline::summary::StreamSummary;
 
 /// The calls that a producer makes. Another transport stands beside this one without the pipeline noticing.
 pub(crate) trait Transport: fmt::Debug + Send + Sync {
     fn put_records(&self, entries: Vec<Entry>) -> BoxFuture<'_, PutRecordsAnswer>;
     fn list_shards(&self) -> BoxFuture<'_, Result<ShardMap, MapError>>;
+    fn describe(&self) -> BoxFuture<'_, Result<StreamSummary, DescribeError>>;
+}
+
+/// Why the stream's summary is not known.
+#[derive(Debug)]
+pub(crate) struct DescribeError {
+    /// Asking again will not help.
+    pub(crate) hopeless: bool,
+    pub(crate) message: String,
 }
 
 /// Why there is no shard map.
@@ -38,9 +51,37 @@ pub(crate) struct SdkTransport {
 }
 
 impl SdkTransport {
-    pub(crate) fn new(client: &Client, stream: &Arc<str>) -> Self {
-        let config = client.config().to_builder().retry_config(RetryConfig::disabled()).build();
-        Self { client: Client::from_conf(config), stream: StreamName::new(Arc::clone(stream)) }
+    pub(crate) fn new(client: &Client, stream: &Arc<str>, connect_timeout: Option<Duration>) -> Self {
+        let mut config = client.config().to_builder().retry_config(RetryConfig::disabled());
+        if let Some(connect_timeout) = connect_timeout {
+            let known = client.config().timeout_config().map(TimeoutConfig::to_builder);
+            config =
+                config.timeout_config(known.unwrap_or_default().connect_timeout(connect_timeout).build());
+        }
+        Self { client: Client::from_conf(config.build()), stream: StreamName::new(Arc::clone(stream)) }
+    }
+
+    async fn summary(&self) -> Result<StreamSummary, DescribeError> {
+        let call = self.client.describe_stream_summary();
+        let call = if self.stream.is_arn() {
+            call.stream_arn(self.stream.as_str())
+        } else {
+            call.stream_name(self.stream.as_str())
+        };
+        let output = call.send().await.map_err(|error| {
+            let CallError { class, code, message, .. } = call_error(&error);
+            let hopeless = matches!(class, ErrorClass::Permanent | ErrorClass::Invalid);
+            DescribeError { hopeless, message: format!("{code}: {message}") }
+        })?;
+        let summary = output.stream_description_summary.ok_or_else(|| DescribeError {
+            hopeless: false,
+            message: "the answer holds no summary".to_owned(),
+        })?;
+        let limit = summary.max_record_size_in_kib.and_then(|kib| usize::try_from(kib).ok());
+        Ok(StreamSummary {
+            max_record_bytes: limit.filter(|kib| *kib > 0).map_or(DEFAULT_MAX_RECORD_BYTES, |kib| kib * 1024),
+            auto: summary.record_distribution_strategy == Some(RecordDistributionStrategy::Auto),
+        })
     }
 
     async fn put(&self, entries: Vec<Entry>) -> PutRecordsAnswer {
@@ -89,6 +130,10 @@ impl Transport for SdkTransport {
 
     fn list_shards(&self) -> BoxFuture<'_, Result<ShardMap, MapError>> {
         Box::pin(self.list())
+    }
+
+    fn describe(&self) -> BoxFuture<'_, Result<StreamSummary, DescribeError>> {
+        Box::pin(self.summary())
     }
 }
 

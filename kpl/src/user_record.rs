@@ -13,6 +13,17 @@ use crate::error::PutErrorReason;
 /// What one accepted user record costs beside its key and data: its share of tickets, tables and framing.
 pub(crate) const RECORD_OVERHEAD_BYTES: usize = 32;
 
+/// What a record may be at most, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Largest {
+    /// Its data.
+    pub(crate) user_record: usize,
+    /// Data and key.
+    pub(crate) record: usize,
+    /// Data, key and overhead.
+    pub(crate) outstanding: usize,
+}
+
 /// One record as the caller means it: a partition key, optionally an explicit hash key, and data.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UserRecord {
@@ -32,6 +43,22 @@ impl UserRecord {
     pub fn with_explicit_hash_key(mut self, hash_key: HashKey) -> Self {
         self.explicit_hash_key = Some(hash_key);
         self
+    }
+
+    /// The same for a key that comes as text: a decimal number from 0 to 2^128-1. As in the Java KPL, space around it, a plus sign and
+    /// leading zeros do no harm.
+    ///
+    /// # Errors
+    /// [`PutErrorReason::HashKeyInvalid`].
+    pub fn with_explicit_hash_key_text(self, text: &str) -> Result<Self, PutErrorReason> {
+        let text = text.trim();
+        let digits = text.strip_prefix('+').unwrap_or(text);
+        let significant = digits.trim_start_matches('0');
+        let number = if significant.is_empty() && !digits.is_empty() { "0" } else { significant };
+        number
+            .parse()
+            .map(|hash_key| self.with_explicit_hash_key(hash_key))
+            .map_err(PutErrorReason::HashKeyInvalid)
     }
 
     /// The partition key.
@@ -59,7 +86,7 @@ impl UserRecord {
         self.partition_key.len() + self.data.len() + RECORD_OVERHEAD_BYTES
     }
 
-    pub(crate) fn check(&self, maximum: usize) -> Result<(), PutErrorReason> {
+    pub(crate) fn check(&self, largest: Largest) -> Result<(), PutErrorReason> {
         if self.partition_key.is_empty() {
             return Err(PutErrorReason::KeyEmpty);
         }
@@ -70,9 +97,17 @@ impl UserRecord {
                 return Err(PutErrorReason::KeyTooLong { characters, maximum: MAX_PARTITION_KEY_CHARS });
             }
         }
-        let bytes = self.partition_key.len() + self.data.len();
+        let bytes = self.data.len();
+        if bytes > largest.user_record {
+            return Err(PutErrorReason::UserRecordTooLarge { bytes, maximum: largest.user_record });
+        }
+        let bytes = self.partition_key.len() + bytes;
+        if bytes > largest.record {
+            return Err(PutErrorReason::RecordTooLarge { bytes, maximum: largest.record });
+        }
+        let (bytes, maximum) = (self.outstanding_bytes(), largest.outstanding);
         if bytes > maximum {
-            return Err(PutErrorReason::RecordTooLarge { bytes, maximum });
+            return Err(PutErrorReason::PermitTooSmall { bytes, maximum });
         }
         Ok(())
     }
@@ -121,18 +156,33 @@ mod tests {
 
     #[test]
     fn keys_are_counted_in_characters_and_records_in_bytes_with_their_key() {
-        let check = |key: String, data: usize| UserRecord::new(key, vec![0; data]).check(1000);
-        assert_eq!(check(String::new(), 1), Err(PutErrorReason::KeyEmpty));
-        assert_eq!(check("k".repeat(256), 744), Ok(()));
-        assert_eq!(check("é".repeat(256), 0), Ok(()));
-        assert_eq!(
-            check("é".repeat(257), 0),
-            Err(PutErrorReason::KeyTooLong { characters: 257, maximum: 256 })
-        );
-        assert_eq!(
-            check("k".repeat(256), 745),
-            Err(PutErrorReason::RecordTooLarge { bytes: 1001, maximum: 1000 })
-        );
+        let largest = Largest { user_record: 800, record: 1000, outstanding: 1020 };
+        let check = |key: &str, data: usize| UserRecord::new(key, vec![0; data]).check(largest);
+        assert_eq!(check("", 1), Err(PutErrorReason::KeyEmpty));
+        assert_eq!(check(&"k".repeat(256), 700), Ok(()));
+        assert_eq!(check(&"é".repeat(256), 0), Ok(()));
+        let too_long = PutErrorReason::KeyTooLong { characters: 257, maximum: 256 };
+        assert_eq!(check(&"é".repeat(257), 0), Err(too_long));
+        let too_large = PutErrorReason::UserRecordTooLarge { bytes: 801, maximum: 800 };
+        assert_eq!(check("k", 801), Err(too_large));
+        let too_large = PutErrorReason::RecordTooLarge { bytes: 1001, maximum: 1000 };
+        assert_eq!(check(&"k".repeat(256), 745), Err(too_large));
+        let too_large = PutErrorReason::PermitTooSmall { bytes: 1032, maximum: 1020 };
+        assert_eq!(check(&"k".repeat(256), 744), Err(too_large));
+    }
+
+    #[test]
+    fn explicit_hash_keys_come_as_text_too() {
+        let with = |text| UserRecord::new("k", "").with_explicit_hash_key_text(text);
+        for (text, number) in [(" 007 ", 7), ("+7", 7), ("0", 0), ("000", 0)] {
+            assert_eq!(with(text).unwrap().explicit_hash_key(), Some(HashKey::new(number)), "{text:?}");
+        }
+        let greatest = "340282366920938463463374607431768211455";
+        assert_eq!(with(greatest).unwrap().explicit_hash_key(), Some(HashKey::MAX));
+        for bad in ["", "+", "-1", "0x7", "340282366920938463463374607431768211456"] {
+            let message = with(bad).unwrap_err().to_string();
+            assert!(message.contains("2^128-1"), "{message}");
+        }
     }
 
     #[test]

@@ -45,6 +45,15 @@ impl Origin {
         }
     }
 
+    /// What its user records take of the outstanding bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.members {
+            Members::All { bytes, .. } => *bytes,
+            Members::Some(members) => members.iter().map(|member| member.bytes).sum(),
+            Members::Answered => 0,
+        }
+    }
+
     pub(crate) fn epoch(&self) -> u64 {
         self.batch.epoch()
     }

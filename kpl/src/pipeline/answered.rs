@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kinesis_shard::{HashKeyRange, SequenceNumber, ShardId, ShardMap};
+use kinesis_shard::{HashKeyRange, SequenceNumber, Shard, ShardId, ShardMap};
 
-use crate::error::{PutErrorReason, WaitedIn};
+use crate::error::PutErrorReason;
 use crate::pipeline::answer::{ErrorClass, PutRecordsAnswer};
 use crate::pipeline::kinesis_record::KinesisRecord;
 use crate::pipeline::retrier::{Verdict, judge_call, judge_entry};
@@ -31,10 +31,15 @@ impl Pipeline {
         let mut answering = Answering { now, started, pauses: BTreeMap::new() };
         self.counters.answered(now.saturating_duration_since(started));
         let fail_if_throttled = self.settings.fail_if_throttled;
+        // Who takes aggregates from anywhere has said so.
+        let anywhere = self.auto() && self.settings.aggregation_on_auto;
         match answer {
             PutRecordsAnswer::Entries(entries) if entries.len() == records.len() => {
                 for (record, entry) in records.into_iter().zip(entries) {
-                    let verdict = judge_entry(&record, entry, fail_if_throttled, |id| self.range_of(id));
+                    let range_of = |id: &ShardId, number| {
+                        if anywhere { Some(HashKeyRange::FULL) } else { self.range_of(id, number) }
+                    };
+                    let verdict = judge_entry(&record, entry, fail_if_throttled, range_of);
                     self.apply(&mut answering, record, verdict);
                 }
             }
@@ -72,16 +77,17 @@ impl Pipeline {
         };
         if let Some(code) = &error_code {
             self.counters.error(code, record.predicted.as_ref());
+            self.last_error = Some(Arc::clone(code));
         }
         record.attempted(answering.started, now, error_code);
         match verdict {
             Verdict::Delivered { shard_id, sequence_number } => {
-                self.delivered(record, shard_id, sequence_number);
+                self.delivered(now, record, shard_id, sequence_number);
             }
             Verdict::WrongShard => self.wrong_shard(now, record),
             Verdict::Unknown { shard_id, sequence_number } => {
-                let question = self.watch.want();
-                self.park(question, Why::Unknown { shard_id, sequence_number }, record);
+                let question = self.watch.want(now);
+                self.park(now, question, Why::Unknown { shard_id, sequence_number }, record);
             }
             Verdict::Throttled(_) => self.throttled(answering, record),
             Verdict::Again(_, in_doubt) => {
@@ -95,22 +101,28 @@ impl Pipeline {
             Verdict::Refused(_, reason) => {
                 if reason == PutErrorReason::StreamNotFound {
                     // Created anew, the stream may use the same shard ids for other ranges.
-                    self.trusted_from = self.watch.want();
+                    self.trusted_from = self.watch.want(now);
                 }
-                self.fail(record, reason);
+                self.fail(now, record, reason);
             }
         }
     }
 
-    fn delivered(&mut self, record: KinesisRecord, shard_id: ShardId, sequence_number: SequenceNumber) {
-        let expected =
-            self.map.as_ref().map(|map| (map.open_index_of(record.route), map.shard_of(record.route)));
-        match expected {
-            Some((lane, shard)) if shard.id == shard_id => self.limiter.delivered(lane),
+    fn delivered(
+        &mut self,
+        now: Instant,
+        mut record: KinesisRecord,
+        shard_id: ShardId,
+        sequence_number: SequenceNumber,
+    ) {
+        self.limiter.delivered(record.lane);
+        if !self.auto() && record.predicted.as_ref() != Some(&shard_id) {
             // It counts all the same, but what comes after it is predicted better with a newer map.
-            _ => drop(self.watch.want()),
+            self.watch.want(now);
         }
-        self.counters.delivered(&record);
+        self.unhold(now, &mut record);
+        self.counters.delivered(&record, &shard_id);
+        self.progress.moved(now);
         self.due.push_back(record.delivered(shard_id, sequence_number));
     }
 
@@ -118,13 +130,13 @@ impl Pipeline {
     fn wrong_shard(&mut self, now: Instant, mut record: KinesisRecord) {
         tracing::debug!(stream = %self.settings.stream, records = record.origin.len(), predicted = ?record.predicted, "aggregate on the wrong shard");
         record.in_doubt = true;
-        self.counters.wrong_shard += 1;
+        self.counters.wrong_shard(record.predicted.as_ref());
         if self.goes_elsewhere(&record) {
             // The map was renewed while the request was on its way.
             self.route(now, record);
         } else {
-            let question = self.watch.want();
-            self.park(question, Why::WrongShard, record);
+            let question = self.watch.want(now);
+            self.park(now, question, Why::WrongShard, record);
         }
     }
 
@@ -132,13 +144,16 @@ impl Pipeline {
     fn throttled(&mut self, answering: &Answering, record: KinesisRecord) {
         let Answering { now, started, .. } = *answering;
         if record.expires(self.settings.ttl) <= now {
-            return self.expire(now, record, WaitedIn::Request);
+            return self.expire(now, record);
         }
-        self.counters.throttled += 1;
-        if let Some(lane) = self.map.as_ref().map(|map| map.open_index_of(record.route)) {
-            let pause = self.retrier.pause(self.limiter.throttles(lane) + 1);
-            self.limiter.throttled(now, lane, started, pause);
-        }
+        self.counters.throttled(record.predicted.as_ref());
+        let lane = match &self.map {
+            Some(map) if !self.auto() => map.open_index_of(record.route),
+            // Nobody knows which shard it was; the lane that sent it sends less.
+            _ => record.lane,
+        };
+        let pause = self.retrier.pause(self.limiter.throttles(lane) + 1);
+        self.limiter.throttled(now, lane, started, pause);
         self.route(now, record);
     }
 
@@ -146,11 +161,11 @@ impl Pipeline {
         let now = answering.now;
         let expires = record.expires(self.settings.ttl);
         if expires <= now {
-            return self.expire(now, record, WaitedIn::Request);
+            return self.expire(now, record);
         }
         let failures = u32::try_from(record.attempts.len()).unwrap_or(u32::MAX);
         let pause = *answering.pauses.entry(failures).or_insert_with(|| self.retrier.pause(failures));
-        self.retrier.push((now + pause).min(expires), record);
+        self.retrier.push(now, (now + pause).min(expires), record);
     }
 
     /// The map that a record waited for is here.
@@ -163,15 +178,20 @@ impl Pipeline {
                 let mut answering = Answering { now, started: now, pauses: BTreeMap::new() };
                 self.again(&mut answering, record);
             }
-            Why::Unknown { shard_id, sequence_number } => match self.range_of(&shard_id) {
-                Some(range) if record.fits(range) => self.delivered(record, shard_id, sequence_number),
+            // Listed after the record was stored, so the name is enough.
+            Why::Unknown { shard_id, sequence_number } => match self
+                .named(&shard_id)
+                .map(|shard| shard.hash_key_range)
+            {
+                Some(range) if record.fits(range) => self.delivered(now, record, shard_id, sequence_number),
                 _ => {
+                    let code: Arc<str> = WRONG_SHARD.into();
+                    self.counters.error(&code, record.predicted.as_ref());
                     if let Some(attempt) = record.attempts.last_mut() {
-                        attempt.error_code = Some(WRONG_SHARD.into());
+                        attempt.error_code = Some(code);
                     }
-                    self.counters.error(WRONG_SHARD, record.predicted.as_ref());
                     record.in_doubt = true;
-                    self.counters.wrong_shard += 1;
+                    self.counters.wrong_shard(record.predicted.as_ref());
                     self.unpark(now, Why::WrongShard, record);
                 }
             },
@@ -180,18 +200,31 @@ impl Pipeline {
 
     /// Whether the map now sends it to another shard than last time, or to several.
     fn goes_elsewhere(&self, record: &KinesisRecord) -> bool {
-        self.map.as_ref().is_some_and(|map| {
-            let shard = map.shard_of(record.route);
-            Some(&shard.id) != record.predicted.as_ref() || !record.fits(shard.hash_key_range)
-        })
+        self.auto()
+            || self.map.as_ref().is_some_and(|map| {
+                let shard = map.shard_of(record.route);
+                Some(&shard.id) != record.predicted.as_ref() || !record.fits(shard.hash_key_range)
+            })
     }
 
     /// The range of a shard that this map or the one before names, while they are to be trusted.
-    fn range_of(&self, id: &ShardId) -> Option<HashKeyRange> {
+    ///
+    /// A stream that was deleted and created anew uses the same names for other shards. Its sequence numbers give it away: they hold
+    /// when their shard was created. Nothing promises that, so all that a mismatch does is to ask for a new map.
+    fn range_of(&self, id: &ShardId, sequence_number: SequenceNumber) -> Option<HashKeyRange> {
         if self.map_question < self.trusted_from {
             return None;
         }
-        let named = |map: &Option<Arc<ShardMap>>| Some(map.as_ref()?.get(id)?.hash_key_range);
-        named(&self.map).or_else(|| named(&self.previous))
+        let shard = self.named(id)?;
+        let created = |number: SequenceNumber| number.layout().map(|layout| layout.shard_created_seconds);
+        let (listed, stored) = (created(shard.starting_sequence_number), created(sequence_number));
+        let another = listed.zip(stored).is_some_and(|(listed, stored)| listed != stored);
+        if another { None } else { Some(shard.hash_key_range) }
+    }
+
+    fn named(&self, id: &ShardId) -> Option<&Shard> {
+        let of = |map: &'_ Option<Arc<ShardMap>>| map.as_ref().is_some_and(|map| map.get(id).is_some());
+        let map = if of(&self.map) { &self.map } else { &self.previous };
+        map.as_ref()?.get(id)
     }
 }

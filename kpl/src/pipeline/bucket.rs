@@ -16,6 +16,25 @@ const INCREASE_PER_SECOND: u64 = 50;
 pub(crate) struct Rate {
     pub(crate) records_per_second: u64,
     pub(crate) bytes_per_second: u64,
+    /// Producers that share it evenly.
+    pub(crate) shared_by: u32,
+}
+
+impl Rate {
+    fn records(self, share: u64) -> Duration {
+        self.cost(1, self.records_per_second, share)
+    }
+
+    fn bytes(self, bytes: usize, share: u64) -> Duration {
+        self.cost(widen(bytes), self.bytes_per_second, share)
+    }
+
+    /// How long our part of the rate takes to yield this much. Rounded up: never faster than the rate.
+    fn cost(self, amount: u64, per_second: u64, share: u64) -> Duration {
+        let nanos = u128::from(amount) * 1_000_000_000 * u128::from(FULL) * u128::from(self.shared_by.max(1));
+        let per_second = u128::from(per_second.max(1)) * u128::from(share.max(1));
+        Duration::from_nanos(u64::try_from(nanos.div_ceil(per_second)).unwrap_or(u64::MAX))
+    }
 }
 
 /// Each kind of token is kept as the instant at which its bucket will be full again, so nothing needs to tick and nothing is rounded
@@ -42,16 +61,15 @@ impl Bucket {
             let needed = cost.min(BURST);
             full_at.checked_sub(BURST.saturating_sub(needed)).unwrap_or(full_at)
         };
-        ready(self.records_full_at, cost(1, self.rate.records_per_second, share))
-            .max(ready(self.bytes_full_at, cost(widen(bytes), self.rate.bytes_per_second, share)))
+        ready(self.records_full_at, self.rate.records(share))
+            .max(ready(self.bytes_full_at, self.rate.bytes(bytes, share)))
     }
 
     /// A record of this size is sent.
     pub(crate) fn take(&mut self, now: Instant, bytes: usize) {
         let share = self.share(now);
-        self.records_full_at = self.records_full_at.max(now) + cost(1, self.rate.records_per_second, share);
-        self.bytes_full_at =
-            self.bytes_full_at.max(now) + cost(widen(bytes), self.rate.bytes_per_second, share);
+        self.records_full_at = self.records_full_at.max(now) + self.rate.records(share);
+        self.bytes_full_at = self.bytes_full_at.max(now) + self.rate.bytes(bytes, share);
     }
 
     /// What was sent then was throttled. Answers to what was sent before the last decrease say nothing new; true if this one did.
@@ -75,13 +93,6 @@ impl Bucket {
     }
 }
 
-/// How long the rate takes to yield this much. Rounded up: never faster than the rate.
-fn cost(amount: u64, per_second: u64, share: u64) -> Duration {
-    let nanos = u128::from(amount) * 1_000_000_000 * u128::from(FULL);
-    let per_second = u128::from(per_second.max(1)) * u128::from(share.max(1));
-    Duration::from_nanos(u64::try_from(nanos.div_ceil(per_second)).unwrap_or(u64::MAX))
-}
-
 fn widen(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
@@ -93,7 +104,7 @@ mod tests {
     use super::*;
     use crate::testing::start;
 
-    const RATE: Rate = Rate { records_per_second: 1500, bytes_per_second: 1_572_864 };
+    const RATE: Rate = Rate { records_per_second: 1500, bytes_per_second: 1_572_864, shared_by: 1 };
 
     #[test]
     fn throttling_takes_three_tenths_at_once_and_gives_five_hundredths_back_a_second() {
@@ -107,6 +118,16 @@ mod tests {
             bucket.throttled(now, now);
         }
         assert_eq!(bucket.share(start() + Duration::from_millis(99)), FLOOR);
+    }
+
+    #[test]
+    fn a_fleet_shares_the_rate() {
+        let taken = |shared_by| {
+            let mut bucket = Bucket::full(Rate { shared_by, ..RATE }, start());
+            (0..10).for_each(|_| bucket.take(start(), 100_000));
+            bucket.bytes_full_at - start()
+        };
+        assert!(taken(1000) >= taken(1) * 999);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Stage 3: Kinesis records to `PutRecords` requests.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::error::WaitedIn;
 use crate::pipeline::kinesis_record::KinesisRecord;
 use crate::pipeline::reducer::{Bounds, Reducer};
 
@@ -40,7 +41,8 @@ impl Collector {
     }
 
     /// Takes a record that fits, towards the shard at this index.
-    pub(crate) fn push(&mut self, now: Instant, shard: usize, record: KinesisRecord) {
+    pub(crate) fn push(&mut self, now: Instant, shard: usize, mut record: KinesisRecord) {
+        record.moved(now, WaitedIn::Collector);
         if self.reducer.is_empty() {
             self.reducer.open(now);
         }
@@ -71,6 +73,26 @@ impl Collector {
         self.reducer.hurry(now);
     }
 
+    /// When the first record in here was accepted.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.records.iter().map(|record| record.opened).min()
+    }
+
+    /// Takes out what has expired: all slots for requests may be taken for longer than a record lives.
+    pub(crate) fn expired(&mut self, now: Instant, ttl: Duration) -> Vec<KinesisRecord> {
+        let due = self.wake();
+        let (expired, living): (Vec<_>, Vec<_>) =
+            self.take().into_iter().partition(|record| record.expires(ttl) <= now);
+        for record in living {
+            self.push(now, record.lane, record);
+        }
+        // What is left waits no longer than it would have.
+        if let Some(due) = due {
+            self.hurry(due);
+        }
+        expired
+    }
+
     pub(crate) fn take(&mut self) -> Vec<KinesisRecord> {
         debug_assert_eq!(self.reducer.count(), self.records.len());
         self.reducer.reset();
@@ -82,8 +104,6 @@ impl Collector {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::testing::{plain_of_bytes, start};
 
@@ -125,6 +145,19 @@ mod tests {
         collector.push(start(), 3, plain_of_bytes(62_144));
         assert!(collector.is_full());
         assert!(!collector.fits(&plain_of_bytes(10)));
+    }
+
+    #[test]
+    fn what_expires_while_no_request_is_free_is_taken_out() {
+        let mut collector = collector();
+        let later = start() + Duration::from_secs(1);
+        collector.push(start(), 0, plain_of_bytes(10));
+        collector.push(start(), 0, KinesisRecord { opened: later, ..plain_of_bytes(20) });
+        let ttl = Duration::from_secs(30);
+        assert_eq!(collector.oldest(), Some(start()));
+        assert_eq!(collector.expired(start() + ttl, ttl).len(), 1);
+        assert_eq!((collector.len(), collector.oldest()), (1, Some(later)));
+        assert!(collector.is_due(start() + ttl));
     }
 
     #[test]

@@ -10,11 +10,21 @@ use crate::user_record::UserRecord;
 ///
 /// Order inside a piece is that of the aggregate. Pieces inherit number, age, attempts and doubt.
 pub(crate) fn divide(record: KinesisRecord, map: &ShardMap) -> Vec<KinesisRecord> {
+    divide_by(record, |_, key| map.open_index_of(key))
+}
+
+/// Each user record of an aggregate alone.
+pub(crate) fn separate(record: KinesisRecord) -> Vec<KinesisRecord> {
+    divide_by(record, |position, _| position)
+}
+
+/// One piece for each group that a user record's position and hash key can fall into.
+fn divide_by(record: KinesisRecord, group_of: impl Fn(usize, HashKey) -> usize) -> Vec<KinesisRecord> {
     let Payload::Aggregated(bytes) = &record.payload else { return vec![record] };
     let members: Vec<(HashKey, UserRecord)> =
         user_records(bytes).into_iter().map(|member| (member.hash_key(), member)).collect();
     let mut placed: Vec<(usize, usize)> =
-        members.iter().enumerate().map(|(position, (key, _))| (map.open_index_of(*key), position)).collect();
+        members.iter().enumerate().map(|(position, (key, _))| (group_of(position, *key), position)).collect();
     placed.sort_unstable();
     let groups: Vec<Vec<usize>> = placed
         .chunk_by(|left, right| left.0 == right.0)
@@ -22,7 +32,7 @@ pub(crate) fn divide(record: KinesisRecord, map: &ShardMap) -> Vec<KinesisRecord
         .collect();
     let outstanding: Vec<usize> = members.iter().map(|(_, member)| member.outstanding_bytes()).collect();
 
-    let KinesisRecord { number, origin, opened, attempts, in_doubt, alone, .. } = record;
+    let KinesisRecord { number, origin, opened, timeline, attempts, in_doubt, alone, .. } = record;
     let origins = origin.divide(&outstanding, groups.clone());
     groups
         .into_iter()
@@ -33,6 +43,7 @@ pub(crate) fn divide(record: KinesisRecord, map: &ShardMap) -> Vec<KinesisRecord
             let (payload, route, span) = encode(&piece);
             KinesisRecord {
                 number,
+                timeline,
                 attempts: attempts.clone(),
                 in_doubt,
                 alone,
@@ -81,6 +92,23 @@ mod tests {
             let shard = map.shard_of(HashKey::of_partition_key(key)).id.clone();
             assert_eq!(ticket.answer().unwrap().unwrap().shard_id, shard);
         }
+    }
+
+    #[test]
+    fn separated_members_are_plain_and_keep_their_order_and_tickets() {
+        let (record, tickets) = aggregate_of(&["a", "b", "c"]);
+        let pieces = separate(record);
+        let keys: Vec<_> = pieces.iter().map(|piece| piece.entry().partition_key).collect();
+        assert_eq!(keys, ["a", "b", "c"]);
+        for (number, piece) in (1..).zip(pieces) {
+            assert!(!piece.is_aggregate());
+            piece.origin.settle(delivered("s", number));
+        }
+        let numbers: Vec<_> = tickets
+            .iter()
+            .map(|ticket| ticket.answer().unwrap().unwrap().sequence_number.to_string())
+            .collect();
+        assert_eq!(numbers, ["1", "2", "3"]);
     }
 
     #[test]

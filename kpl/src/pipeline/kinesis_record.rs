@@ -8,7 +8,7 @@ use kinesis_shard::aggregated_record::AGGREGATE_PARTITION_KEY;
 use kinesis_shard::{HashKey, HashKeyRange, Payload, SequenceNumber, ShardId};
 
 use crate::batch::{Answer, Origin, Receipt};
-use crate::error::{Failure, Held, PutErrorReason};
+use crate::error::{Failure, Held, PutErrorReason, Timeline, WaitedIn};
 use crate::user_record::{Attempt, UserRecord};
 
 /// One entry of a `PutRecords` request, as the transport needs it. Cheap to make: the data is shared.
@@ -32,6 +32,7 @@ pub(crate) struct KinesisRecord {
     pub(crate) origin: Origin,
     /// When its oldest user record was accepted.
     pub(crate) opened: Instant,
+    pub(crate) timeline: Timeline,
     pub(crate) attempts: Vec<Attempt>,
     /// A reader may find it although no attempt succeeded.
     pub(crate) in_doubt: bool,
@@ -39,6 +40,10 @@ pub(crate) struct KinesisRecord {
     pub(crate) alone: bool,
     /// Where the last attempt was expected to land.
     pub(crate) predicted: Option<ShardId>,
+    /// The limiter's lane that let it go last.
+    pub(crate) lane: usize,
+    /// In ordered mode: nothing else goes into this range until it is answered or back in its queue.
+    pub(crate) held: Option<HashKeyRange>,
 }
 
 impl KinesisRecord {
@@ -56,10 +61,13 @@ impl KinesisRecord {
             span,
             origin,
             opened,
+            timeline: Timeline::opened(opened),
             attempts: Vec::new(),
             in_doubt: false,
             alone: false,
             predicted: None,
+            lane: 0,
+            held: None,
         }
     }
 
@@ -94,6 +102,11 @@ impl KinesisRecord {
 
     pub(crate) fn expires(&self, ttl: Duration) -> Instant {
         self.opened + ttl
+    }
+
+    /// It is here from now on.
+    pub(crate) fn moved(&mut self, now: Instant, place: WaitedIn) {
+        self.timeline.moved(now, place);
     }
 
     /// Writes an attempt down.

@@ -1,13 +1,17 @@
 //! Stage 2: one queue and one token bucket per shard, for records and for bytes.
 //!
-//! Records leave in the order in which they were sealed, retried ones first. A throttled shard slows down alone.
+//! Records leave in the order in which they were sealed, retried ones first. A throttled shard slows down alone. In ordered mode a
+//! shard lets one record go and waits for its answer; what it waits for is a hash range, so that the wait survives a new shard map.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use kinesis_shard::{Shard, ShardId};
+use kinesis_shard::{HashKeyRange, Shard, ShardId};
 
+use crate::config::Ordering;
+use crate::error::WaitedIn;
 use crate::pipeline::bucket::{Bucket, Rate};
+use crate::pipeline::holds::Holds;
 use crate::pipeline::kinesis_record::KinesisRecord;
 
 /// What the limiter lets go.
@@ -27,19 +31,25 @@ pub(crate) struct Limiter {
     /// When to look at which lane; each lane with something queued is in here once. The turn makes lanes that are due together
     /// take turns.
     due: BTreeSet<(Instant, u64, usize)>,
+    /// When the first record of each lane expires.
+    expiring: BTreeSet<(Instant, usize)>,
     turn: u64,
     queued: usize,
+    /// Ranges with a record on its way, in ordered mode.
+    holds: Option<Holds>,
 }
 
 #[derive(Debug)]
 struct Lane {
     shard_id: ShardId,
+    range: HashKeyRange,
     queue: VecDeque<KinesisRecord>,
     bucket: Bucket,
     paused_until: Option<Instant>,
     /// Throttled answers since the last delivered one.
     throttles: u32,
     due: Option<(Instant, u64)>,
+    expires: Option<Instant>,
 }
 
 impl Lane {
@@ -60,8 +70,17 @@ impl Lane {
 }
 
 impl Limiter {
-    pub(crate) fn new(rate: Rate, ttl: Duration) -> Self {
-        Self { rate, ttl, lanes: Vec::new(), due: BTreeSet::new(), turn: 0, queued: 0 }
+    pub(crate) fn new(rate: Rate, ttl: Duration, ordering: Ordering) -> Self {
+        Self {
+            rate,
+            ttl,
+            lanes: Vec::new(),
+            due: BTreeSet::new(),
+            expiring: BTreeSet::new(),
+            turn: 0,
+            queued: 0,
+            holds: (ordering == Ordering::PerShard).then(Holds::default),
+        }
     }
 
     /// Kinesis records in all queues.
@@ -81,11 +100,13 @@ impl Limiter {
                 let known = known.and_then(|index| old.get(index));
                 Lane {
                     shard_id: shard.id.clone(),
+                    range: shard.hash_key_range,
                     queue: VecDeque::new(),
                     bucket: known.map_or_else(|| Bucket::full(self.rate, now), |lane| lane.bucket.clone()),
                     paused_until: known.and_then(|lane| lane.paused_until),
                     throttles: known.map_or(0, |lane| lane.throttles),
                     due: None,
+                    expires: None,
                 }
             })
             .collect();
@@ -95,16 +116,18 @@ impl Limiter {
     /// Everything queued, by shard and in order.
     pub(crate) fn drain(&mut self) -> Vec<KinesisRecord> {
         self.due.clear();
+        self.expiring.clear();
         self.queued = 0;
         let mut drained = Vec::new();
         for lane in &mut self.lanes {
-            lane.due = None;
+            (lane.due, lane.expires) = (None, None);
             drained.extend(lane.queue.drain(..));
         }
         drained
     }
 
-    pub(crate) fn push(&mut self, now: Instant, lane: usize, record: KinesisRecord) {
+    pub(crate) fn push(&mut self, now: Instant, lane: usize, mut record: KinesisRecord) {
+        record.moved(now, WaitedIn::Limiter);
         let queue = self.lanes.get_mut(lane).expect("the map and the lanes are changed together");
         queue.insert(record);
         self.queued += 1;
@@ -127,10 +150,15 @@ impl Limiter {
                 self.schedule(now, index);
                 continue;
             }
-            let record = lane.queue.pop_front().expect("there is a front");
+            let mut record = lane.queue.pop_front().expect("there is a front");
             self.queued -= 1;
             if !expired {
                 lane.bucket.take(now, bytes);
+                record.lane = index;
+                if let Some(holds) = &mut self.holds {
+                    holds.hold(lane.range);
+                    record.held = Some(lane.range);
+                }
             }
             self.schedule(now, index);
             return Some(if expired { Released::Expired(record) } else { Released::Send(index, record) });
@@ -140,6 +168,46 @@ impl Limiter {
     /// When to ask again.
     pub(crate) fn wake(&self) -> Option<Instant> {
         self.due.first().map(|(at, _, _)| *at)
+    }
+
+    /// A record at the head of its queue whose time to live is over. Needs no request.
+    pub(crate) fn expired(&mut self, now: Instant) -> Option<KinesisRecord> {
+        let (at, index) = *self.expiring.first()?;
+        if at > now {
+            return None;
+        }
+        let record = self.lanes.get_mut(index)?.queue.pop_front();
+        self.queued -= usize::from(record.is_some());
+        self.schedule(now, index);
+        record
+    }
+
+    /// When the next record expires.
+    pub(crate) fn expires(&self) -> Option<Instant> {
+        self.expiring.first().map(|(at, _)| *at)
+    }
+
+    /// In ordered mode: what held this range is answered or back in its queue. The shards in it go on.
+    pub(crate) fn release(&mut self, now: Instant, range: HashKeyRange) {
+        let Some(holds) = &mut self.holds else { return };
+        holds.release(range);
+        let first = self.lanes.partition_point(|lane| lane.range.end() < range.start());
+        let count =
+            self.lanes.iter().skip(first).take_while(|lane| lane.range.start() <= range.end()).count();
+        for lane in first..first + count {
+            self.schedule(now, lane);
+        }
+    }
+
+    /// Kinesis records queued for the shard with most of them, and its name.
+    pub(crate) fn longest(&self) -> Option<(usize, &ShardId)> {
+        let longest = self.lanes.iter().max_by_key(|lane| lane.queue.len())?;
+        (!longest.queue.is_empty()).then_some((longest.queue.len(), &longest.shard_id))
+    }
+
+    /// When the oldest record at the head of a queue was accepted.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.lanes.iter().filter_map(|lane| lane.queue.front()).map(|record| record.opened).min()
     }
 
     /// The service throttled a record that was sent to this shard then: less from now on, and nothing for a while.
@@ -174,8 +242,18 @@ impl Limiter {
         if let Some((at, turn)) = lane.due.take() {
             self.due.remove(&(at, turn, index));
         }
+        if let Some(expires) = lane.expires.take() {
+            self.expiring.remove(&(expires, index));
+        }
         let Some(front) = lane.queue.front() else { return };
-        let at = lane.ready_at(now, front.entry_bytes()).min(front.expires(self.ttl));
+        let expires = front.expires(self.ttl);
+        lane.expires = Some(expires);
+        self.expiring.insert((expires, index));
+        if self.holds.as_ref().is_some_and(|holds| holds.touch(lane.range)) {
+            // Its turn comes with the release.
+            return;
+        }
+        let at = lane.ready_at(now, front.entry_bytes()).min(expires);
         self.turn += 1;
         lane.due = Some((at, self.turn));
         self.due.insert((at, self.turn, index));
@@ -190,7 +268,11 @@ mod tests {
     const TTL: Duration = Duration::from_secs(30);
 
     fn limiter(count: u32) -> Limiter {
-        let mut limiter = Limiter::new(Rate { records_per_second: 1000, bytes_per_second: 1_000_000 }, TTL);
+        let mut limiter = Limiter::new(
+            Rate { records_per_second: 1000, bytes_per_second: 1_000_000, shared_by: 1 },
+            TTL,
+            Ordering::Relaxed,
+        );
         assert!(limiter.reshape(start(), &shards(count)).is_empty());
         limiter
     }
@@ -281,6 +363,38 @@ mod tests {
         assert_eq!(limiter.throttled_shards(later), 1);
         limiter.delivered(0);
         assert_eq!(limiter.throttles(0), 0);
+    }
+
+    #[test]
+    fn in_ordered_mode_a_shard_waits_for_its_record_across_a_split() {
+        let rate = Rate { records_per_second: 1000, bytes_per_second: 1_000_000, shared_by: 1 };
+        let mut limiter = Limiter::new(rate, TTL, Ordering::PerShard);
+        limiter.reshape(start(), &shards(1));
+        for number in 0..3 {
+            push(&mut limiter, 0, number, 10);
+        }
+        let Some(Released::Send(_, first)) = limiter.next(start()) else { panic!("the first may go") };
+        assert!(limiter.next(start()).is_none());
+        assert_eq!(limiter.expires(), Some(start() + TTL), "what waits may expire");
+        // Both children lie in the range that is held.
+        assert_eq!(limiter.reshape(start(), &shards(2)).len(), 2);
+        push(&mut limiter, 0, 1, 10);
+        push(&mut limiter, 1, 2, 10);
+        assert!(released(&mut limiter, start()).is_empty());
+        limiter.release(start(), first.held.unwrap());
+        let mut children = released(&mut limiter, start());
+        children.sort_unstable();
+        assert_eq!(children, [(0, 1), (1, 2)]);
+    }
+
+    #[test]
+    fn records_expire_without_a_free_request() {
+        let mut limiter = limiter(2);
+        push(&mut limiter, 0, 0, 10);
+        push(&mut limiter, 1, 1, 10);
+        assert!(limiter.expired(start() + TTL / 2).is_none());
+        let expired: Vec<_> = std::iter::from_fn(|| limiter.expired(start() + TTL)).collect();
+        assert_eq!((expired.len(), limiter.queued(), limiter.wake()), (2, 0, None));
     }
 
     #[test]

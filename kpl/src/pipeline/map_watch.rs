@@ -1,11 +1,35 @@
-//! When to ask for the shards again: one question at a time, with growing pauses while the answers bring nothing new.
+//! When to ask the service about the stream again: one question at a time, with growing pauses while the answers bring nothing new, and
+//! after a random moment when a whole fleet has seen the same surprise.
 
 use std::time::{Duration, Instant};
 
 use kinesis_shard::Backoff;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 
-const MIN_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// How long to wait between questions of one kind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pauses {
+    pub(crate) least: Duration,
+    pub(crate) greatest: Duration,
+    /// A question that a surprise brings up waits for a random part of this, so that a fleet does not ask in one moment.
+    pub(crate) spread: Duration,
+}
+
+impl Pauses {
+    /// For `ListShards`, of which the service answers 1,000 a second and stream: a producer alone asks almost at once, one of a thousand
+    /// within two seconds.
+    pub(crate) fn shards(fleet_size: u32) -> Self {
+        let spread = Duration::from_millis(50).max(Duration::from_millis(2) * fleet_size);
+        Self { least: Duration::from_millis(100), greatest: Duration::from_secs(10), spread }
+    }
+
+    /// For `DescribeStreamSummary`, of which the service answers 20 a second and *account*: never in a hurry.
+    pub(crate) fn summary(fleet_size: u32) -> Self {
+        let spread = Duration::from_millis(100).max(Duration::from_millis(50) * fleet_size);
+        Self { least: Duration::from_secs(1), greatest: Duration::from_mins(1), spread }
+    }
+}
 
 /// ```text
 /// content --want--> wanted --next, pause over--> asking --arrived--> content
@@ -18,7 +42,9 @@ pub(crate) struct MapWatch {
     /// Questions asked so far; the last one has this number.
     asked: u64,
     not_before: Option<Instant>,
+    spread: Duration,
     backoff: Backoff,
+    rng: SmallRng,
 }
 
 /// What there is to do about the shard map.
@@ -30,13 +56,20 @@ pub(crate) enum Watch {
 }
 
 impl MapWatch {
-    pub(crate) fn new(seed: u64) -> Self {
-        let backoff = Backoff::new(MIN_PAUSE, MAX_PAUSE, 2.0, seed);
-        Self { wanted: false, asking: false, asked: 0, not_before: None, backoff }
+    pub(crate) fn new(seed: u64, pauses: Pauses) -> Self {
+        let Pauses { least, greatest, spread } = pauses;
+        let (backoff, rng) = (Backoff::new(least, greatest, 2.0, seed), SmallRng::seed_from_u64(seed));
+        Self { wanted: false, asking: false, asked: 0, not_before: None, spread, backoff, rng }
     }
 
-    /// A map is needed that was asked for from now on. Returns the number of the first question that will do.
-    pub(crate) fn want(&mut self) -> u64 {
+    /// An answer is needed to a question that is asked from now on. Returns the number of the first that will do.
+    pub(crate) fn want(&mut self, now: Instant) -> u64 {
+        // The first question of all is asked at once: nothing can be sent before it is answered.
+        if !self.wanted && self.asked > 0 {
+            let nanos = u64::try_from(self.spread.as_nanos()).unwrap_or(u64::MAX);
+            let at = now + Duration::from_nanos(self.rng.random_range(0..=nanos));
+            self.not_before = self.not_before.max(Some(at));
+        }
         self.wanted = true;
         self.asked + 1
     }
@@ -90,29 +123,35 @@ mod tests {
     use super::*;
     use crate::testing::start;
 
+    const PAUSES: Pauses = Pauses {
+        least: Duration::from_millis(100),
+        greatest: Duration::from_secs(10),
+        spread: Duration::from_millis(50),
+    };
+
     #[test]
     fn one_question_at_a_time_and_a_wish_meanwhile_asks_again() {
-        let mut watch = MapWatch::new(1);
+        let mut watch = MapWatch::new(1, PAUSES);
         assert_eq!(watch.next(start()), Watch::Nothing);
-        assert_eq!(watch.want(), 1);
+        assert_eq!(watch.want(start()), 1);
         assert_eq!(watch.next(start()), Watch::Ask);
-        assert_eq!(watch.want(), 2, "what is under way was asked too early");
+        assert_eq!(watch.want(start()), 2, "what is under way was asked too early");
         assert_eq!(watch.next(start()), Watch::Nothing);
         watch.arrived(start(), true);
         let Watch::WaitUntil(at) = watch.next(start()) else { panic!("it pauses first") };
-        assert!(at <= start() + MIN_PAUSE);
+        assert!(at <= start() + PAUSES.least);
         assert_eq!(watch.next(at), Watch::Ask);
         watch.arrived(at, true);
-        assert_eq!(watch.next(at + MAX_PAUSE), Watch::Nothing);
+        assert_eq!(watch.next(at + PAUSES.greatest), Watch::Nothing);
     }
 
     #[test]
     fn pauses_grow_while_nothing_new_comes_and_start_again_with_news() {
-        let mut watch = MapWatch::new(2);
+        let mut watch = MapWatch::new(2, PAUSES);
         let mut now = start();
         let mut pauses = Vec::new();
         for round in 0..12 {
-            watch.want();
+            watch.want(now);
             if let Watch::WaitUntil(at) = watch.next(now) {
                 pauses.push(at - now);
                 now = at;
@@ -120,11 +159,31 @@ mod tests {
             }
             if round % 2 == 0 { watch.failed(now) } else { watch.arrived(now, false) }
         }
-        assert!(pauses.iter().all(|pause| *pause <= MAX_PAUSE));
-        assert!(pauses[9] >= MAX_PAUSE / 2, "{pauses:?}");
+        assert!(pauses.iter().all(|pause| *pause <= PAUSES.greatest));
+        assert!(pauses[9] >= PAUSES.greatest / 2, "{pauses:?}");
         watch.arrived(now, true);
-        watch.want();
+        watch.want(now);
         let Watch::WaitUntil(at) = watch.next(now) else { panic!("it pauses first") };
-        assert!(at - now <= MIN_PAUSE);
+        assert!(at - now <= PAUSES.least);
+    }
+
+    #[test]
+    fn a_fleet_that_is_surprised_in_one_moment_asks_over_the_spread() {
+        let pauses = Pauses::shards(1000);
+        let mut waits = Vec::new();
+        for seed in 0..1000 {
+            let mut watch = MapWatch::new(seed, pauses);
+            watch.want(start());
+            assert_eq!(watch.next(start()), Watch::Ask, "the first question waits for nothing");
+            watch.arrived(start(), true);
+            let surprise = start() + Duration::from_hours(1);
+            watch.want(surprise);
+            let Watch::WaitUntil(at) = watch.next(surprise) else { continue };
+            watch.want(surprise + Duration::from_millis(1));
+            assert_eq!(watch.next(surprise), Watch::WaitUntil(at), "a second wish postpones nothing");
+            waits.push(at - surprise);
+        }
+        waits.sort();
+        assert!(waits[999] <= pauses.spread && waits[500] > pauses.spread / 3, "{:?}", waits[500]);
     }
 }

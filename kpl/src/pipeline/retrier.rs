@@ -8,7 +8,7 @@ use kinesis_shard::{Backoff, HashKeyRange, SequenceNumber, ShardId};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::error::PutErrorReason;
+use crate::error::{PutErrorReason, WaitedIn};
 use crate::pipeline::answer::{CallError, EntryAnswer, ErrorClass, permanent_reason};
 use crate::pipeline::kinesis_record::KinesisRecord;
 
@@ -39,12 +39,13 @@ pub(crate) enum Verdict {
     Refused(Arc<str>, PutErrorReason),
 }
 
-/// What one entry's answer means. `range_of` knows the ranges of shards, those of the last map included.
+/// What one entry's answer means. `range_of` knows the ranges of shards, those of the last map included; it says none when the sequence
+/// number shows that its shard is another of that name.
 pub(crate) fn judge_entry(
     record: &KinesisRecord,
     answer: EntryAnswer,
     fail_if_throttled: bool,
-    range_of: impl Fn(&ShardId) -> Option<HashKeyRange>,
+    range_of: impl Fn(&ShardId, SequenceNumber) -> Option<HashKeyRange>,
 ) -> Verdict {
     match answer {
         EntryAnswer::Stored { shard_id, sequence_number } => {
@@ -52,7 +53,7 @@ pub(crate) fn judge_entry(
                 // Readers never check the range of a plain record.
                 return Verdict::Delivered { shard_id, sequence_number };
             }
-            match range_of(&shard_id) {
+            match range_of(&shard_id, sequence_number) {
                 Some(range) if record.fits(range) => Verdict::Delivered { shard_id, sequence_number },
                 Some(_) => Verdict::WrongShard,
                 None => Verdict::Unknown { shard_id, sequence_number },
@@ -108,7 +109,8 @@ impl Retrier {
     }
 
     /// Keeps a record until then.
-    pub(crate) fn push(&mut self, until: Instant, record: KinesisRecord) {
+    pub(crate) fn push(&mut self, now: Instant, until: Instant, mut record: KinesisRecord) {
+        record.moved(now, WaitedIn::Backoff);
         self.pushed += 1;
         self.pausing.insert((until, self.pushed), record);
     }
@@ -117,6 +119,11 @@ impl Retrier {
     pub(crate) fn next(&mut self, now: Instant) -> Option<KinesisRecord> {
         let entry = self.pausing.first_entry()?;
         if entry.key().0 <= now { Some(entry.remove()) } else { None }
+    }
+
+    /// When the oldest pausing record was accepted.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.pausing.values().map(|record| record.opened).min()
     }
 
     pub(crate) fn wake(&self) -> Option<Instant> {
@@ -161,7 +168,7 @@ mod tests {
         let (aggregate, _tickets) = aggregate_of(&keys);
         let range_of = |count: u32| {
             let map = shard_map(count);
-            move |id: &ShardId| map.get(id).map(|shard| shard.hash_key_range)
+            move |id: &ShardId, _| map.get(id).map(|shard| shard.hash_key_range)
         };
         let judge = |record: &KinesisRecord, count, shard: &str| {
             name(&judge_entry(record, stored(shard), false, range_of(count)))
@@ -188,10 +195,10 @@ mod tests {
             ("KMSThrottlingException", false, "throttled"),
         ];
         for (code, fail_if_throttled, expected) in cases {
-            let verdict = judge_entry(&plain, refused(code), fail_if_throttled, |_| None);
+            let verdict = judge_entry(&plain, refused(code), fail_if_throttled, |_, _| None);
             assert_eq!(name(&verdict), expected, "{code}");
         }
-        assert_eq!(name(&judge_entry(&plain, EntryAnswer::Malformed, false, |_| None)), "again, in doubt");
+        assert_eq!(name(&judge_entry(&plain, EntryAnswer::Malformed, false, |_, _| None)), "again, in doubt");
     }
 
     #[test]
@@ -226,7 +233,7 @@ mod tests {
         let mut retrier = Retrier::new(3);
         let after = |millis| start() + Duration::from_millis(millis);
         for (number, millis) in [(1, 30), (2, 10), (3, 10)] {
-            retrier.push(after(millis), KinesisRecord { number, ..plain_of_bytes(1) });
+            retrier.push(start(), after(millis), KinesisRecord { number, ..plain_of_bytes(1) });
         }
         assert_eq!(retrier.wake(), Some(after(10)));
         assert!(retrier.next(after(9)).is_none());

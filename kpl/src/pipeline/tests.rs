@@ -19,9 +19,13 @@ fn settings() -> Settings {
         ttl: TTL,
         max_in_flight: 24,
         fail_if_throttled: false,
-        rate: Rate { records_per_second: 1500, bytes_per_second: 1_572_864 },
+        rate: Rate { records_per_second: 1500, bytes_per_second: 1_572_864, shared_by: 1 },
         collection: Bounds { max_count: 500, max_bytes: 5_242_880, linger: Duration::from_millis(20) },
-        seeds: [1, 2],
+        ordering: Ordering::Relaxed,
+        aggregation_on_auto: false,
+        fleet_size: 1,
+        sampled: false,
+        seeds: [1, 2, 3],
     }
 }
 
@@ -31,13 +35,15 @@ struct Rig {
     now: Instant,
     ledger: Arc<CountingLedger>,
     asked: usize,
+    described: usize,
+    reports: Vec<QueueStatus>,
     wait: Option<Instant>,
 }
 
 impl Rig {
     fn new(settings: Settings) -> Self {
         let (pipeline, ledger) = (Pipeline::new(settings), Arc::default());
-        Self { pipeline, now: start(), ledger, asked: 0, wait: None }
+        Self { pipeline, now: start(), ledger, asked: 0, described: 0, reports: Vec::new(), wait: None }
     }
 
     fn with_map(count: u32) -> Self {
@@ -54,6 +60,8 @@ impl Rig {
                 Step::Send(request) => requests.push(request),
                 Step::Settle(settlement) => settlement.settle(),
                 Step::ListShards => self.asked += 1,
+                Step::Describe => self.described += 1,
+                Step::Report(status) => self.reports.push(status),
                 Step::WaitUntil(at) => {
                     assert!(at > self.now, "a wait that is over would spin the driver");
                     self.wait = Some(at);
@@ -177,7 +185,7 @@ fn only_what_failed_is_sent_again() {
     assert_eq!(attempts[0].error_code.as_deref(), Some("InternalFailure"));
     assert_eq!(attempts[1].error_code, None);
     assert_eq!(ok(&tickets[0]).attempts.len(), 1);
-    assert_eq!(rig.pipeline.counters(rig.now).retries, 1);
+    assert_eq!(rig.pipeline.stats(rig.now).retries, 1);
 }
 
 #[test]
@@ -186,7 +194,7 @@ fn without_a_map_records_wait_for_it() {
     let ticket = rig.plain("a");
     assert!(rig.after(Duration::from_secs(1)).is_empty());
     assert_eq!(rig.asked, 1);
-    rig.pipeline.no_shard_map(rig.now, false);
+    rig.pipeline.no_shard_map(rig.now, false, &"down".into());
     assert!(rig.steps().is_empty());
     rig.now = rig.wait.unwrap();
     rig.steps();
@@ -231,7 +239,7 @@ fn an_aggregate_on_a_child_shard_is_undelivered_as_a_whole_and_cut_along_the_new
         assert_eq!(pieces[piece][position].partition_key(), key);
         assert_eq!(delivered.attempts[0].error_code.as_deref(), Some("WrongShard"));
     }
-    assert_eq!(rig.pipeline.counters(rig.now).wrong_shard, 1);
+    assert_eq!(rig.pipeline.stats(rig.now).wrong_shard, 1);
 }
 
 #[test]
@@ -329,7 +337,7 @@ fn an_answer_of_another_length_leaves_the_outcome_unknown() {
     let request = rig.request();
     rig.answer(request.id, vec![stored(ZERO, 1)]);
     rig.steps();
-    rig.pipeline.close([]).0.into_iter().for_each(Settlement::settle);
+    rig.pipeline.close(rig.now, []).0.into_iter().for_each(Settlement::settle);
     for ticket in &tickets {
         assert!(err(ticket).may_have_been_written());
         assert_eq!(codes(&err(ticket)), [Some("RecordCountMismatch")]);
@@ -390,7 +398,7 @@ fn a_throttled_record_waits_at_the_head_of_its_shard_and_leaves_others_alone() {
     let request = rig.request();
     let order: Vec<_> = request.entries.iter().map(|entry| entry.partition_key.clone()).collect();
     assert_eq!(order, hot);
-    let counters = rig.pipeline.counters(rig.now);
+    let counters = rig.pipeline.stats(rig.now);
     assert_eq!((counters.throttled, counters.throttled_shards), (1, 1));
     assert_eq!(counters.errors_by_code.get("ProvisionedThroughputExceededException"), Some(&1));
 }
@@ -413,17 +421,23 @@ fn a_record_that_keeps_failing_expires_and_says_where_and_after_what() {
     let ticket = rig.plain("a");
     let mut attempts = 0;
     while ticket.answer().is_none() {
-        for request in rig.steps() {
+        let requests = rig.steps();
+        if requests.is_empty() {
+            rig.now = rig.wait.unwrap_or(rig.now);
+        }
+        for request in requests {
             attempts += 1;
             rig.fail(request.id, "InternalFailure");
         }
-        rig.now = rig.wait.unwrap_or(rig.now);
     }
     let error = err(&ticket);
-    let PutErrorReason::Expired { waited, waited_in: WaitedIn::Backoff, last_error } = error.reason() else {
+    let PutErrorReason::Expired { waited, waited_in: WaitedIn::Backoff, last_error, time_spent } =
+        error.reason()
+    else {
         panic!("{:?}", error.reason())
     };
     assert_eq!(*waited, TTL);
+    assert_eq!(time_spent.backoff + time_spent.collector, TTL);
     assert_eq!(last_error.as_deref(), Some("InternalFailure"));
     assert_eq!(error.attempts().len(), attempts);
     // 100 ms, doubled up to 5 s, at least half of each: about a dozen fit into 30 s.
@@ -433,8 +447,10 @@ fn a_record_that_keeps_failing_expires_and_says_where_and_after_what() {
 
 #[test]
 fn a_record_that_never_got_a_turn_expires_in_the_limiter_and_was_not_written() {
-    let mut rig =
-        Rig::new(Settings { rate: Rate { records_per_second: 1, bytes_per_second: 1 << 20 }, ..settings() });
+    let mut rig = Rig::new(Settings {
+        rate: Rate { records_per_second: 1, bytes_per_second: 1 << 20, shared_by: 1 },
+        ..settings()
+    });
     rig.pipeline.shard_map(rig.now, &shard_map(1));
     let tickets: Vec<_> = (0..40).map(|_| rig.plain("a")).collect();
     let mut sent = 0;
@@ -461,7 +477,7 @@ fn a_record_whose_shard_stays_unknown_expires_in_doubt() {
     rig.answer(request.id, vec![stored("shardId-000000000077", 1)]);
     while tickets[0].answer().is_none() {
         rig.steps();
-        rig.pipeline.no_shard_map(rig.now, true);
+        rig.pipeline.no_shard_map(rig.now, true, &"down".into());
         rig.steps();
         rig.now = rig.wait.unwrap_or(rig.now);
     }
@@ -484,7 +500,7 @@ fn no_more_requests_are_in_flight_than_allowed() {
     }
     let first = rig.steps();
     assert_eq!(first.len(), 2);
-    assert_eq!(rig.wait, None, "nothing moves before an answer");
+    assert!(rig.wait >= Some(start() + Duration::from_secs(10)), "nothing moves before an answer");
     rig.answer(first[0].id, vec![stored(ZERO, 1)]);
     assert_eq!(rig.steps().len(), 1);
 }
@@ -512,7 +528,7 @@ fn closing_answers_everything_and_knows_what_was_sent() {
     rig.request();
     let queued = rig.aggregate(&keys(3));
     let (unseen, unseen_tickets) = aggregate_in(&keys(2), &rig.ledger);
-    let (settlements, left) = rig.pipeline.close([unseen]);
+    let (settlements, left) = rig.pipeline.close(rig.now, [unseen]);
     settlements.into_iter().for_each(Settlement::settle);
     assert_eq!(left, 6);
     assert!(err(&sent).may_have_been_written());

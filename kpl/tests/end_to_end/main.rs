@@ -12,5 +12,14 @@ mod resharding;
 /// Memory, and waiting for it.
 mod bounds;
 
+/// What the stream itself allows, and who decides where records go.
+mod stream_facts;
+
+/// Order per shard, when asked for.
+mod ordering;
+
+/// Stats, hooks, and what a stuck producer says.
+mod observability;
+
 /// Flush, close, drop.
 mod lifecycle;

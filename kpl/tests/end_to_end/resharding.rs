@@ -10,7 +10,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 /// Splits an open shard or merges two neighbours.
-fn reshard(sim: &Sim, rng: &mut SmallRng) {
+pub(crate) fn reshard(sim: &Sim, rng: &mut SmallRng) {
     let mut open: Vec<_> = sim.shards(STREAM).into_iter().filter(kinesis_shard::Shard::is_open).collect();
     open.sort_by_key(|shard| shard.hash_key_range);
     if open.len() < 2 || rng.random_bool(0.5) {

@@ -186,7 +186,7 @@ impl World {
             Event::Reshard { shards } => self.reshard(u32::from(*shards)),
             Event::NoMap if asking => {
                 self.rig.asked = 0;
-                self.rig.pipeline.no_shard_map(self.rig.now, false);
+                self.rig.pipeline.no_shard_map(self.rig.now, false, &"down".into());
             }
             Event::Map if asking => {
                 self.rig.asked = 0;
@@ -268,7 +268,7 @@ proptest! {
         for event in &events {
             world.apply(event);
         }
-        world.rig.pipeline.close([]).0.into_iter().for_each(Settlement::settle);
+        world.rig.pipeline.close(world.rig.now, []).0.into_iter().for_each(Settlement::settle);
         world.steps();
         world.check()?;
     }
