@@ -6,7 +6,7 @@
 //! ```text
 //! ListShards -> sync -> create, delete --.
 //!                                        v
-//!               keeper <- list ---- LeaseStore  (memory, SQLite, or any database through CompareAndSet)
+//!               keeper <- list ---- LeaseStore  (DynamoDB, SQLite, memory, or any database through CompareAndSet)
 //!                 |                      ^
 //!  assign: what to take                  |
 //!                 v                      |
@@ -54,6 +54,10 @@ mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+// The store in DynamoDB, in the table of the Java library.
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
+
 // The suite that every store passes.
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -73,6 +77,8 @@ pub(crate) mod test_support;
 mod model_tests;
 
 pub use compare_and_set::{CompareAndSet, CompareAndSetStore};
+#[cfg(feature = "dynamodb")]
+pub use dynamodb::{Billing, DynamoDbLeaseStore};
 pub use error::LeaseStoreError;
 pub use memory::{Fault, MemoryLeaseStore, StoreCall};
 pub use rules::Operation;
@@ -98,6 +104,11 @@ impl LeaseKey {
     /// The shard: what stands after the last colon, because stream names hold none and the other parts do.
     pub fn shard_id(&self) -> ShardId {
         ShardId::new(self.0.rsplit(':').next().unwrap_or(&self.0))
+    }
+
+    /// In the multi-stream form what stands before the shard, `<account>:<stream>:<epoch>`; none in the other.
+    pub fn stream_identifier(&self) -> Option<&str> {
+        self.0.rsplit_once(':').map(|(stream, _)| stream)
     }
 
     /// The key of another shard of the same stream.

@@ -69,6 +69,7 @@
 //! ```
 //!
 //! # Features
+//! - `dynamodb`, on by default: `DynamoDbLeaseStore`, the lease table of the Java library (the DynamoDB client of the AWS SDK).
 //! - `sqlite`: `SqliteLeaseStore`, one file shared by the processes of one machine (rusqlite with its SQLite).
 //! - `conformance`: the suite that every lease store passes, for the tests of a store of your own.
 
@@ -137,6 +138,8 @@ pub use config::{ConsumerConfig, FailurePolicy, InitialPosition, RetrievalMode};
 pub use error::{BoxError, ConfigError, StartError, StreamConsumerError, WorkerError};
 pub use event::{ConsumerEvent, EventReceiver, EventSink, ProcessorCall, Severity, StreamShard};
 pub use health::{Health, HealthState};
+#[cfg(feature = "dynamodb")]
+pub use lease::DynamoDbLeaseStore;
 pub use lease::{Lease, LeaseCounter, LeaseKey, LeaseStore, LeaseStoreError, MemoryLeaseStore, WorkerId};
 pub use processor::{
     InitializationInput, LeaseLostInput, ProcessRecordsInput, RecordProcessor, RecordProcessorFactory,

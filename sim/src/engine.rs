@@ -32,6 +32,8 @@ pub(crate) use self::account::Commitment;
 use self::decode::decode;
 pub(crate) use self::decode::{Decoded, decode_input};
 pub use self::exchange::{Answer, EngineSettings, Loss, Reply, Request};
+#[cfg(feature = "dynamodb")]
+pub(crate) use self::subject::loss as loss_of;
 use self::subject::{loss, named_stream, whole_call_fault};
 use crate::error::ServiceError;
 use crate::operation::Call;

@@ -81,7 +81,7 @@ impl TimeSource for SimTime {
 
 /// Tokio's sleep: virtual under a paused runtime.
 #[derive(Debug)]
-struct SimSleep;
+pub(crate) struct SimSleep;
 
 impl AsyncSleep for SimSleep {
     fn sleep(&self, duration: Duration) -> Sleep {

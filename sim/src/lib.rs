@@ -66,6 +66,7 @@
 //!
 //! | feature | default | adds | pulls in |
 //! | --- | --- | --- | --- |
+//! | `dynamodb` | off | `SimDynamoDb`: DynamoDB as a lease store calls it, under its SDK client, with the same faults | aws-sdk-dynamodb |
 //! | `server` | off | `Sim::serve`: HTTP, HTTPS, faults for any language under `/_sim`; the binary `kinesis-sim` | hyper, hyper-util, rcgen, tokio-rustls (ring), clap, tokio's net and signal |
 
 /// Settings, clients, direct access: the handle of a simulation.
@@ -125,6 +126,10 @@ mod door;
 /// The door under the SDK.
 mod in_process;
 
+/// The tables in which consumers keep their leases.
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
+
 /// What fuzzing drives.
 #[doc(hidden)]
 pub mod fuzzing;
@@ -133,6 +138,8 @@ pub mod fuzzing;
 #[cfg(feature = "server")]
 mod server;
 
+#[cfg(feature = "dynamodb")]
+pub use dynamodb::{SimDynamoDb, SimDynamoDbHttpClient, TableUsage};
 pub use engine::{Answer, Engine, EngineSettings, Loss, Reply, Request};
 pub use history::{History, Judgement};
 pub use in_process::SimHttpClient;

@@ -197,6 +197,8 @@ impl HeldLease {
         to: Checkpoint,
         state: Option<Bytes>,
     ) -> Result<(), HeldLeaseError> {
+        // Java's table cannot tell an empty state from none.
+        let state = state.filter(|bytes| !bytes.is_empty());
         self.write_down(Purpose::Prepare(PendingCheckpoint { checkpoint: to, state })).await
     }
 

@@ -71,7 +71,7 @@ pub(super) fn whole_call_fault(
 }
 
 /// Half of the lost calls break their connection within a second; the others are never heard of again.
-pub(super) fn loss(strike: &Strike) -> Option<Loss> {
+pub(crate) fn loss(strike: &Strike) -> Option<Loss> {
     let Strike { verdict: Verdict::LoseRequest | Verdict::LoseAnswer, draw, .. } = strike else {
         return None;
     };

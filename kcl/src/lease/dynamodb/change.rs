@@ -1,0 +1,218 @@
+//! What an operation becomes as one conditional `UpdateItem`: pure.
+//!
+//! The conditions and effects are those of [`rules`](crate::lease::rules), which say them once for all stores; the conformance
+//! suite holds both to the same sentences. Only what an operation means is written, so that attributes of other versions stay.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::item::{
+    self, CHECKPOINT, CHECKPOINT_OWNER, CHECKPOINT_SUB, CHILDREN, ENDING_HASH_KEY, Item, LATEST_PINNED_AT,
+    LEASE_COUNTER, LEASE_KEY, LEASE_OWNER, OWNER_SWITCHES, PENDING, PENDING_STATE, PENDING_SUB,
+    STARTING_HASH_KEY,
+};
+use crate::lease::{CheckpointUpdate, LeaseCounter, MetaUpdate, Owners, WorkerId};
+
+/// The names behind the placeholders, as the SDK has them.
+#[expect(clippy::disallowed_types, reason = "the SDK's own type; nothing here depends on its order")]
+pub(super) type Names = std::collections::HashMap<String, String>;
+
+/// One conditional update.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    conditions: Vec<String>,
+    sets: Vec<String>,
+    adds: Vec<String>,
+    removes: Vec<String>,
+    names: Names,
+    values: Item,
+}
+
+impl Change {
+    pub(super) fn renew(expected: LeaseCounter, during_handoff: bool) -> Self {
+        let change = Self::default().raising(expected);
+        if during_handoff { change } else { change.if_absent(CHECKPOINT_OWNER) }
+    }
+
+    /// Owners are a condition too, beside the counter, because whether the take counts as a switch depends on them.
+    pub(super) fn take(expected: LeaseCounter, worker: &WorkerId, seen: &Owners) -> Self {
+        Self::default().raising(expected).if_owned(seen).owned_by(worker, seen)
+    }
+
+    pub(super) fn assign(expected: &Owners, worker: &WorkerId) -> Self {
+        Self::default()
+            .if_owned(expected)
+            .if_present(LEASE_KEY)
+            .adding_one(LEASE_COUNTER)
+            .owned_by(worker, expected)
+    }
+
+    pub(super) fn start_handoff(from: &WorkerId, to: &WorkerId) -> Self {
+        let free = Owners { owner: Some(from.clone()), checkpoint_owner: None };
+        Self::default()
+            .if_owned(&free)
+            .set(LEASE_OWNER, item::text(to.as_str()))
+            .set(CHECKPOINT_OWNER, item::text(from.as_str()))
+    }
+
+    /// With a hand-over under way only the mark goes: the row then belongs to the one who asked.
+    pub(super) fn release(expected: &Owners, counter: LeaseCounter) -> Self {
+        let change = Self::default().raising(counter).if_owned(expected);
+        match (&expected.owner, &expected.checkpoint_owner) {
+            (_, Some(_)) => change.remove(CHECKPOINT_OWNER),
+            (Some(_), None) => change.remove(LEASE_OWNER),
+            (None, None) => change,
+        }
+    }
+
+    pub(super) fn checkpoint(expected: LeaseCounter, update: &CheckpointUpdate) -> Self {
+        let CheckpointUpdate { checkpoint, pending } = update;
+        let change = Self::default()
+            .raising(expected)
+            .set(CHECKPOINT, item::text(checkpoint.sequence_text()))
+            .set(CHECKPOINT_SUB, item::number(checkpoint.sub_sequence_number()))
+            .set(OWNER_SWITCHES, item::number(0));
+        let Some(pending) = pending else {
+            return change.remove(PENDING).remove(PENDING_SUB).remove(PENDING_STATE);
+        };
+        change
+            .set(PENDING, item::text(pending.checkpoint.sequence_text()))
+            .set(PENDING_SUB, item::number(pending.checkpoint.sub_sequence_number()))
+            .set_or_remove(PENDING_STATE, item::state(pending.state.as_ref()))
+    }
+
+    /// None if there is nothing to note.
+    pub(super) fn note(update: &MetaUpdate) -> Option<Self> {
+        let mut change = Self::default();
+        if let Some(children) = &update.children {
+            change = change.set_or_remove(CHILDREN, item::shards(children));
+        }
+        if let Some((start, end)) = item::hash_keys(update.hash_key_range) {
+            change = change.set(STARTING_HASH_KEY, start).set(ENDING_HASH_KEY, end);
+        }
+        if let Some(pinned_at) = update.latest_pinned_at {
+            change = change.set_once(LATEST_PINNED_AT, item::number(pinned_at));
+        }
+        let something = !change.sets.is_empty() || !change.removes.is_empty();
+        something.then(|| change.if_present(LEASE_KEY))
+    }
+
+    /// The condition of a creation.
+    pub(super) fn if_new() -> Self {
+        Self::default().if_absent(LEASE_KEY)
+    }
+
+    /// The condition of a deletion.
+    pub(super) fn if_counter(expected: LeaseCounter) -> Self {
+        Self::default().if_equal(LEASE_COUNTER, item::number(expected.get()))
+    }
+
+    pub(super) fn condition(&self) -> String {
+        self.conditions.join(" AND ")
+    }
+
+    pub(super) fn update(&self) -> String {
+        let clauses = [("SET", &self.sets), ("ADD", &self.adds), ("REMOVE", &self.removes)];
+        let clause = |(verb, parts): (&str, &Vec<String>)| {
+            (!parts.is_empty()).then(|| format!("{verb} {}", parts.join(", ")))
+        };
+        clauses.into_iter().filter_map(clause).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The service refuses empty ones.
+    pub(super) fn names(&self) -> Option<Names> {
+        (!self.names.is_empty()).then(|| self.names.clone())
+    }
+
+    /// The service refuses empty ones.
+    pub(super) fn values(&self) -> Option<Item> {
+        (!self.values.is_empty()).then(|| self.values.clone())
+    }
+
+    fn raising(self, expected: LeaseCounter) -> Self {
+        self.if_equal(LEASE_COUNTER, item::number(expected.get()))
+            .set(LEASE_COUNTER, item::number(expected.next().get()))
+    }
+
+    /// A switch is an owner that changed, or an old owner that gets a pending hand-over back.
+    fn owned_by(self, worker: &WorkerId, seen: &Owners) -> Self {
+        let changed = seen.owner.as_ref().is_some_and(|owner| owner != worker);
+        let back = seen.checkpoint_owner.as_ref() == Some(worker);
+        let change = self.set(LEASE_OWNER, item::text(worker.as_str())).remove(CHECKPOINT_OWNER);
+        if changed || back { change.adding_one(OWNER_SWITCHES) } else { change }
+    }
+
+    fn if_owned(self, expected: &Owners) -> Self {
+        let mut change = self;
+        for (name, owner) in [(LEASE_OWNER, &expected.owner), (CHECKPOINT_OWNER, &expected.checkpoint_owner)]
+        {
+            change = match owner {
+                Some(owner) => change.if_equal(name, item::text(owner.as_str())),
+                None => change.if_absent(name),
+            };
+        }
+        change
+    }
+
+    fn if_equal(mut self, name: &str, value: AttributeValue) -> Self {
+        let condition = format!("{} = {}", self.name(name), self.value(value));
+        self.conditions.push(condition);
+        self
+    }
+
+    fn if_absent(mut self, name: &str) -> Self {
+        let condition = format!("attribute_not_exists({})", self.name(name));
+        self.conditions.push(condition);
+        self
+    }
+
+    fn if_present(mut self, name: &str) -> Self {
+        let condition = format!("attribute_exists({})", self.name(name));
+        self.conditions.push(condition);
+        self
+    }
+
+    fn set(mut self, name: &str, value: AttributeValue) -> Self {
+        let set = format!("{} = {}", self.name(name), self.value(value));
+        self.sets.push(set);
+        self
+    }
+
+    /// Only the first one stays.
+    fn set_once(mut self, name: &str, value: AttributeValue) -> Self {
+        let (name, value) = (self.name(name), self.value(value));
+        self.sets.push(format!("{name} = if_not_exists({name}, {value})"));
+        self
+    }
+
+    fn set_or_remove(self, name: &str, value: Option<AttributeValue>) -> Self {
+        match value {
+            Some(value) => self.set(name, value),
+            None => self.remove(name),
+        }
+    }
+
+    fn adding_one(mut self, name: &str) -> Self {
+        let add = format!("{} {}", self.name(name), self.value(item::number(1)));
+        self.adds.push(add);
+        self
+    }
+
+    fn remove(mut self, name: &str) -> Self {
+        let name = self.name(name);
+        self.removes.push(name);
+        self
+    }
+
+    /// Behind a placeholder, always: some names are words of the expression language.
+    fn name(&mut self, name: &str) -> String {
+        let placeholder = format!("#{name}");
+        self.names.insert(placeholder.clone(), name.to_owned());
+        placeholder
+    }
+
+    fn value(&mut self, value: AttributeValue) -> String {
+        let placeholder = format!(":v{}", self.values.len());
+        self.values.insert(placeholder.clone(), value);
+        placeholder
+    }
+}
