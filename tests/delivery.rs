@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::worker::{Plan, Policy};
 use common::{World, for_each_seed};
+use kcl::{ConsumerConfig, RetrievalMode};
 use kinesis_sim::{EntryError, Rule, Verdict};
 
 #[test]
@@ -148,5 +149,44 @@ fn a_failing_application_gets_the_same_records_again() {
         world.assert_complete();
         assert_eq!(world.history.most_repeated_position(), 1);
         assert!(world.history.text().contains("the application fails"), "no call failed");
+    });
+}
+
+#[test]
+fn subscriptions_that_are_cut_skip_and_repeat_nothing() {
+    for_each_seed("subscriptions_that_are_cut_skip_and_repeat_nothing", |world: World| async move {
+        let cut = |millis| Verdict::CutSubscription { after: Duration::from_millis(millis) };
+        let rules = [
+            world.sim.rule(Rule::operation("SubscribeToShard").probability(0.2).then(Verdict::LoseAnswer)),
+            world.sim.rule(Rule::operation("SubscribeToShard").probability(0.2).then(Verdict::Throttle)),
+            world.sim.rule(Rule::operation("SubscribeToShard").probability(0.2).then(cut(0))),
+            world.sim.rule(Rule::operation("SubscribeToShard").then(cut(5_300))),
+        ];
+        let plan = Plan { policy: Policy::MidBatch, ..Plan::default() };
+        let fan_out = |config: ConsumerConfig| config.with_retrieval_mode(RetrievalMode::FanOut);
+        let worker = world.worker_with("worker-a", plan, fan_out).await;
+        let producer = world.producer(|config| config);
+        for round in 0..40 {
+            let tickets = world.put(&producer, 10).await;
+            world.answers(tickets).await;
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            match round {
+                15 => {
+                    world.split_widest();
+                }
+                30 => {
+                    world.merge_first();
+                }
+                _ => {}
+            }
+        }
+        assert!(rules[3].hits() > 0, "no subscription was cut");
+        drop(rules);
+        world.until_delivered().await;
+        let report = worker.shutdown(Duration::from_secs(10)).await;
+        world.assert_complete();
+        assert_eq!(world.history.most_repeated_position(), 1);
+        assert!(report.stats.subscription_cuts > 0);
+        assert_eq!(report.stats.get_records_success, 0, "nothing was polled");
     });
 }

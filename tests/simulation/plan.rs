@@ -1,6 +1,7 @@
 //! What a seed decides, written out: everything that happens from outside, each act on its own, so that leaving one out
 //! moves no other.
 
+use kcl::RetrievalMode;
 use kinesis_sim::{EntryError, Verdict};
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
@@ -43,6 +44,7 @@ pub struct WorkerPlan {
     pub work_millis: u64,
     pub fail_every: u64,
     pub max_records: u32,
+    pub retrieval: RetrievalMode,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -120,6 +122,8 @@ struct Taste {
     weights: [(Kind, u32); 8],
     slow: bool,
     failing: bool,
+    /// The chance of a worker to read by enhanced fan-out.
+    fan_out: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +160,7 @@ impl Taste {
                 weights,
                 slow: false,
                 failing: true,
+                fan_out: 0.4,
             };
         }
         for (_, weight) in &mut weights {
@@ -169,6 +174,7 @@ impl Taste {
             weights,
             slow: rng.random_bool(0.3),
             failing: rng.random_bool(0.3),
+            fan_out: *[0.0, 0.5, 1.0].choose(rng).unwrap_or(&0.5),
         }
     }
 
@@ -187,6 +193,11 @@ impl Taste {
             work_millis: if self.slow { *[0, 200, 12_000].choose(rng).unwrap_or(&0) } else { 0 },
             fail_every: if self.failing { *[0, 0, 3].choose(rng).unwrap_or(&0) } else { 0 },
             max_records: *[1, 7, 10_000].choose(rng).unwrap_or(&10_000),
+            retrieval: if rng.random_bool(self.fan_out) {
+                RetrievalMode::FanOut
+            } else {
+                RetrievalMode::Polling
+            },
         }
     }
 
@@ -236,14 +247,16 @@ impl Taste {
                 verdict: put_verdict(rng),
                 times,
             },
-            Kind::Read => Act::Kinesis {
-                operation: ["GetRecords", "GetRecords", "GetShardIterator", "ListShards"]
-                    .choose(rng)
-                    .unwrap_or(&"GetRecords"),
-                caller: rng.random_bool(0.5).then(|| format!("worker-{worker}")),
-                verdict: read_verdict(rng),
-                times,
-            },
+            Kind::Read => {
+                let operation = READS.choose(rng).unwrap_or(&"GetRecords");
+                let cut = *operation == "SubscribeToShard" && rng.random_bool(0.6);
+                Act::Kinesis {
+                    operation,
+                    caller: rng.random_bool(0.5).then(|| format!("worker-{worker}")),
+                    verdict: if cut { cut_verdict(rng) } else { read_verdict(rng) },
+                    times,
+                }
+            }
             Kind::Table => Act::Table { worker, fault: table_fault(rng), times: rng.random_range(1..=3) },
             Kind::Crash if rng.random_bool(0.5) => Act::Crash { worker },
             Kind::Crash => {
@@ -262,6 +275,18 @@ impl Taste {
         })
     }
 }
+
+/// What a fault of reading may strike.
+const READS: [&str; 8] = [
+    "GetRecords",
+    "GetRecords",
+    "GetShardIterator",
+    "SubscribeToShard",
+    "SubscribeToShard",
+    "SubscribeToShard",
+    "DescribeStreamConsumer",
+    "ListShards",
+];
 
 fn put_verdict(rng: &mut SmallRng) -> Verdict {
     match rng.random_range(0..7) {
@@ -284,6 +309,12 @@ fn read_verdict(rng: &mut SmallRng) -> Verdict {
         4 => Verdict::ExpireIterator,
         _ => Verdict::Delay(std::time::Duration::from_millis(rng.random_range(1..8_000))),
     }
+}
+
+/// At once, or in the middle of whatever comes.
+fn cut_verdict(rng: &mut SmallRng) -> Verdict {
+    let most = *[1, 20_000].choose(rng).unwrap_or(&1);
+    Verdict::CutSubscription { after: std::time::Duration::from_millis(rng.random_range(0..most)) }
 }
 
 fn table_fault(rng: &mut SmallRng) -> TableFault {

@@ -11,7 +11,7 @@ use crate::common::history::{Event, History};
 pub struct Reached(pub BTreeMap<&'static str, u64>);
 
 /// What a batch of at least a few hundred seeds must have reached.
-pub const EXPECTED: [&str; 17] = [
+pub const EXPECTED: [&str; 19] = [
     "split",
     "merge",
     "worker crashed",
@@ -21,6 +21,8 @@ pub const EXPECTED: [&str; 17] = [
     "producer closed",
     "producer dropped",
     "fault of the service struck",
+    "worker read by fan-out",
+    "subscription cut",
     "record refused",
     "record that may have been written refused",
     "shard ended",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kcl::lease::CompareAndSetStore;
 use kcl::{ConsumerConfig, InitialPosition, Scheduler};
 use kinesis_shard::{Clock, Freezer, HashKey};
-use kinesis_sim::{Rule, RuleGuard};
+use kinesis_sim::{Rule, RuleGuard, Verdict};
 use kpl::{Producer, ProducerConfig, UserRecord};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -71,7 +71,7 @@ struct Stage<'a> {
     lives: usize,
     producers: Vec<Option<Producer>>,
     puts: JoinSet<()>,
-    rules: Vec<RuleGuard>,
+    rules: Vec<(RuleGuard, &'static str)>,
     reached: Reached,
 }
 
@@ -168,7 +168,10 @@ impl<'a> Stage<'a> {
             Act::Kinesis { operation, caller, verdict, times } => {
                 let rule = Rule::operation(operation).times(times).then(verdict);
                 let rule = if let Some(caller) = caller { rule.caller(caller) } else { rule };
-                self.rules.push(self.world.sim.rule(rule));
+                let cuts =
+                    operation == "SubscribeToShard" && matches!(verdict, Verdict::CutSubscription { .. });
+                let what = if cuts { "subscription cut" } else { "fault of the service struck" };
+                self.rules.push((self.world.sim.rule(rule), what));
             }
             Act::Start { worker } => self.start(worker).await,
             Act::Stop { worker } => self.stop(worker),
@@ -238,6 +241,9 @@ impl<'a> Stage<'a> {
             freezer,
             name,
         };
+        if self.plan.workers[worker].retrieval == kcl::RetrievalMode::FanOut {
+            self.reached.note("worker read by fan-out");
+        }
         let scheduler = worker_of(&self.world, self.plan.workers[worker], self.lives, &process).await;
         self.workers[worker] = Some(Running { scheduler, process });
     }
@@ -278,8 +284,8 @@ impl<'a> Stage<'a> {
     /// No more trouble: what was begun has to come to its end.
     async fn quiet(&mut self) {
         self.world.note("quiet");
-        for rule in self.rules.drain(..).filter(|rule| rule.hits() > 0) {
-            self.reached.note("fault of the service struck");
+        for (rule, what) in self.rules.drain(..).filter(|(rule, _)| rule.hits() > 0) {
+            self.reached.note(what);
             drop(rule);
         }
         for running in self.workers.iter().flatten() {
@@ -365,6 +371,7 @@ async fn worker_of(world: &World, how: WorkerPlan, life: usize, process: &Proces
         .with_initial_position(InitialPosition::TrimHorizon)
         .with_failover_time(FAILOVER)
         .with_max_records(how.max_records)
+        .with_retrieval_mode(how.retrieval)
         .with_seed(world.seed ^ (life as u64) << 8)
         .with_clock(clock);
     let work =
