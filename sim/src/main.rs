@@ -43,6 +43,10 @@ struct Arguments {
     #[arg(long, default_value_t = 500, value_name = "N")]
     state_delay_ms: u64,
 
+    /// How long a call that a rule loses stays without an answer at most, before its connection breaks, in milliseconds.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    call_timeout_ms: u64,
+
     /// Who may use the control endpoint, /_sim: faults, the trace, what is stored, a reset.
     #[arg(long, value_enum, default_value_t = ControlArgument::Local)]
     control: ControlArgument,
@@ -126,6 +130,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         .limits(limits)
         .service_limits(service_limits)
         .state_delay(Duration::from_millis(arguments.state_delay_ms))
+        .call_timeout(Duration::from_millis(arguments.call_timeout_ms))
         .trace_lines(arguments.trace_lines)
         .wall_clock()
         .build();

@@ -32,14 +32,16 @@ pub enum Verdict {
         /// What the refused entries are told.
         error: EntryError,
     },
-    /// The call never reaches the engine: its caller sees a broken connection or a timeout, after a drawn delay.
+    /// The call never reaches the engine: its caller sees a broken connection or a timeout, after a drawn delay. Over
+    /// HTTP/2, all calls on that connection break with it.
     LoseRequest,
-    /// The call takes effect, but its caller sees a broken connection or a timeout, after a drawn delay.
+    /// The call takes effect, but its caller sees a broken connection or a timeout, after a drawn delay. Over HTTP/2, all
+    /// calls on that connection break with it.
     LoseAnswer,
     /// `GetRecords` is answered `ExpiredIteratorException`; other operations pass.
     ExpireIterator,
-    /// A subscription begins, and its connection breaks this long after; other operations than `SubscribeToShard`
-    /// pass.
+    /// A subscription begins, and its connection (over HTTP/2: its stream) breaks this long after; other operations than
+    /// `SubscribeToShard` pass.
     CutSubscription {
         /// Whole milliseconds; zero: right after the first frame.
         after: Duration,

@@ -17,6 +17,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use super::linger::Linger;
@@ -42,6 +43,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// How long a request may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The longest that a connection which is to break is still there.
+const BREAK_TIME: Duration = Duration::from_secs(1);
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -104,16 +108,24 @@ impl Connections {
             .initial_stream_window_size(H2_WINDOW_BYTES)
             .initial_connection_window_size(4 * H2_WINDOW_BYTES);
         let stream = Linger::new(stream, Arc::clone(&self.is_stopping));
-        let service = service_fn(move |request| Arc::clone(&self).answer(request, peer));
+        let broken = Arc::new(Notify::new());
+        let breaks = Arc::clone(&broken);
+        let service = service_fn(move |request| Arc::clone(&self).answer(request, peer, Arc::clone(&broken)));
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        // A broken connection is the peer's business; nothing of ours depends on it.
-        let _outcome = watcher.watch(connection).await;
+        // The order: a break is final, so nothing is left to starve. Why a connection ended otherwise is the peer's
+        // business; nothing of ours depends on it.
+        tokio::select! {
+            biased;
+            () = breaks.notified() => {}
+            _outcome = watcher.watch(connection) => {}
+        }
     }
 
     async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
         peer: IpAddr,
+        broken: Arc<Notify>,
     ) -> Result<Response<ReplyBody>, io::Error> {
         let (parts, body) = request.into_parts();
         let received = tokio::time::timeout(BODY_TIMEOUT, self.receive(body)).await;
@@ -128,9 +140,14 @@ impl Connections {
         }
         match self.sim.door.exchange(&parts, body.bytes.clone(), None).await {
             Ok(response) => Ok(response),
-            // An error ends the connection (or the h2 stream) without an answer, which is what the fault asks for.
-            Err(NoAnswer::ConnectionBroken) => Err(io::ErrorKind::ConnectionReset.into()),
-            Err(NoAnswer::TimedOut) => Err(io::ErrorKind::TimedOut.into()),
+            // What the fault asks for. An error alone would break an HTTP/1.1 connection, but only reset the stream of an
+            // h2 one, which some clients take for an answer and do not retry.
+            Err(NoAnswer::ConnectionBroken | NoAnswer::TimedOut) => {
+                broken.notify_one();
+                // By then the connection has gone, unless it ends by itself at this moment.
+                tokio::time::sleep(BREAK_TIME).await;
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
         }
     }
 

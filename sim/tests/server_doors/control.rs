@@ -1,5 +1,8 @@
 //! Faults, the trace and the truth, over HTTP.
 
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use kinesis_sim::{ControlAccess, Rule, ServeOptions, Verdict};
 use serde_json::json;
 
@@ -131,6 +134,39 @@ async fn every_verdict_can_be_set() {
     assert_eq!(add(&mut client, &cut).await.json()["consumer"], "c");
 }
 
+/// A reset of its stream alone would be taken for the server's word, and not be tried again.
+#[tokio::test]
+async fn a_lost_call_breaks_an_h2_connection_and_all_that_waits_on_it() {
+    let (sim, server) = start().await;
+    let stream = TokioIo::new(tokio::net::TcpStream::connect(server.addr()).await.unwrap());
+    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (sender, connection) = builder.handshake(stream).await.unwrap();
+    let call = |operation: &str, body: &'static str| {
+        let request = http::Request::post(format!("http://{}/", server.addr()))
+            .header("content-type", JSON)
+            .header("x-amz-target", format!("Kinesis_20131202.{operation}"))
+            .header("x-amz-date", "20260101T000000Z")
+            .header("authorization", "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/kinesis/aws4_request, SignedHeaders=host, Signature=00")
+            .body(http_body_util::Full::<bytes::Bytes>::from(body))
+            .unwrap();
+        let mut sender = sender.clone();
+        async move { sender.send_request(request).await.map(|answer| answer.status().as_u16()) }
+    };
+    let _lost = sim.rule(Rule::operation("PutRecord").then(Verdict::LoseAnswer));
+    let _slow = sim.rule(Rule::operation("ListStreams").then(Verdict::Delay(Duration::from_secs(5))));
+    let calls = async {
+        assert_eq!(call("DescribeLimits", "{}").await.unwrap(), 200);
+        tokio::join!(call("ListStreams", "{}"), call("PutRecord", PUT))
+    };
+    let (ended, (waiting, lost)) = soon(async { tokio::join!(connection, calls) }).await;
+    let is_reset_stream = |error: &hyper::Error| format!("{error:?}").contains("INTERNAL_ERROR");
+    for error in [lost.unwrap_err(), waiting.unwrap_err()] {
+        assert!(!is_reset_stream(&error), "{error:?}");
+    }
+    assert!(!ended.is_err_and(|error| is_reset_stream(&error)));
+    assert_eq!(sim.stored("orders").len(), 1);
+}
+
 #[tokio::test]
 async fn rules_from_both_sides_are_one_list() {
     let (sim, server) = start().await;
@@ -224,8 +260,7 @@ async fn a_reset_leaves_an_empty_service_and_breaks_what_waits() {
         streams["streams"][0],
         json!({"name": "orders", "account": "000000000000", "region": "us-east-1", "status": "ACTIVE", "open_shards": 2, "shards": 2})
     );
-    let guard = sim
-        .rule(Rule::operation("DescribeStream").then(Verdict::Delay(std::time::Duration::from_millis(40))));
+    let guard = sim.rule(Rule::operation("DescribeStream").then(Verdict::Delay(Duration::from_millis(40))));
     let waiting = async {
         let mut client = Client::to(&server).await;
         let head = format!(

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net/http"
 	"os"
 	"sort"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
@@ -60,12 +62,14 @@ func main() {
 		}
 	}
 
+	a.retry(os.Args[2])
+
 	var missing *types.ResourceNotFoundException
 	_, err = a.client.DescribeStream(ctx, &kinesis.DescribeStreamInput{StreamName: aws.String("nowhere")})
 	if !errors.As(err, &missing) || missing.ErrorMessage() != "Stream nowhere under account 000000000000 not found." {
 		log.Fatalf("a missing stream: %v", err)
 	}
-	fmt.Printf("%d records by GetRecords and by SubscribeToShard, through a split\n", len(want))
+	fmt.Printf("%d records by GetRecords and by SubscribeToShard, through a split; 4 faults retried\n", len(want))
 }
 
 func check(err error) {
@@ -122,6 +126,26 @@ func (a *app) put(from, to int) []string {
 		entries = refused
 	}
 	return data
+}
+
+// retry lets one put after another be struck once: the SDK must put it again by itself.
+func (a *app) retry(control string) {
+	for _, verdict := range []string{"throttle", "fail", "lose_request", "lose_answer"} {
+		rule := fmt.Sprintf(`{"operation":"PutRecord","stream":%q,"times":1,"verdict":%q}`, *a.stream, verdict)
+		added, err := http.Post(control+"/_sim/rules", "application/json", strings.NewReader(rule))
+		check(err)
+		added.Body.Close()
+		if added.StatusCode != http.StatusCreated {
+			log.Fatalf("%s is refused: %s", rule, added.Status)
+		}
+		answer, err := a.client.PutRecord(a.context, &kinesis.PutRecordInput{
+			StreamName: a.stream, PartitionKey: aws.String("k"), Data: []byte(verdict),
+		})
+		check(err)
+		if attempts, _ := retry.GetAttemptResults(answer.ResultMetadata); len(attempts.Results) != 2 {
+			log.Fatalf("%s: %d attempts", verdict, len(attempts.Results))
+		}
+	}
 }
 
 func (a *app) read() (data []string) {

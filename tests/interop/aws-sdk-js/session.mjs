@@ -1,4 +1,4 @@
-// Puts, gets and subscribes with @aws-sdk/client-kinesis v3. Usage: node session.mjs ENDPOINT STREAM
+// Puts, gets and subscribes with @aws-sdk/client-kinesis v3. Usage: node session.mjs ENDPOINT STREAM CONTROL
 // Over http:// the SDK speaks HTTP/2 without TLS; over https:// it trusts what NODE_EXTRA_CA_CERTS names.
 import { createRequire } from 'node:module';
 import assert from 'node:assert/strict';
@@ -12,7 +12,7 @@ const {
   SubscribeToShardCommand, ResourceInUseException, ResourceNotFoundException, waitUntilStreamExists,
 } = sdk;
 
-const [endpoint, stream] = process.argv.slice(2);
+const [endpoint, stream, control] = process.argv.slice(2);
 const client = new KinesisClient({ endpoint });
 const send = (command) => client.send(command);
 const text = (record) => Buffer.from(record.Data).toString();
@@ -128,6 +128,18 @@ await assert.rejects(send(new ListShardsCommand({ StreamName: 'nowhere' })), (er
 });
 await assert.rejects(send(new PutRecordCommand({ StreamName: stream, PartitionKey: '', Data: Buffer.from('x') })), { name: 'ValidationException' });
 
-console.log(`${want.length} records by GetRecords and by SubscribeToShard, through a split`);
+// The SDK retries what it should: one strike each, then the put goes through.
+for (const verdict of ['throttle', 'fail', 'lose_request', 'lose_answer', 'lose_request', 'lose_answer']) {
+  const rule = { operation: 'PutRecord', stream, times: 1, verdict };
+  const added = await fetch(`${control}/_sim/rules`, { method: 'POST', body: JSON.stringify(rule) });
+  assert.equal(added.status, 201);
+  const answer = await send(new PutRecordCommand({ StreamName: stream, PartitionKey: 'k', Data: Buffer.from(verdict) }));
+  assert.equal(answer.$metadata.attempts, 2, verdict);
+}
+const stored = await (await fetch(`${control}/_sim/streams/${stream}/records`)).json();
+const puts = (verdict) => stored.records.filter((record) => Buffer.from(record.data, 'base64').toString() === verdict).length;
+assert.deepEqual(['throttle', 'fail', 'lose_request', 'lose_answer'].map(puts), [1, 1, 2, 4]);
+
+console.log(`${want.length} records by GetRecords and by SubscribeToShard, through a split; 6 faults retried`);
 client.destroy();
 process.exit(0);
