@@ -139,7 +139,14 @@ impl History {
     pub fn text(&self) -> String {
         self.read(|events| {
             events.iter().fold(String::new(), |mut text, (at, event)| {
-                writeln!(text, "{at:>8} {event:?}").expect("writing to a string cannot fail");
+                match event {
+                    Event::TableWrite { worker, key, before, after } => {
+                        let (before, after) = (row_text(before.as_deref()), row_text(after.as_deref()));
+                        writeln!(text, "{at:>8} {worker} writes {key}: {before} becomes {after}")
+                    }
+                    event => writeln!(text, "{at:>8} {event:?}"),
+                }
+                .expect("writing to a string cannot fail");
                 text
             })
         })
@@ -210,6 +217,15 @@ impl History {
     fn collect(&self, pick: impl Fn(&Event) -> Option<u64>) -> BTreeSet<u64> {
         self.events().iter().filter_map(|(_, event)| pick(event)).collect()
     }
+}
+
+/// What matters of a row, in one line.
+fn row_text(row: Option<&Lease>) -> String {
+    let Some(row) = row else { return "nothing".to_owned() };
+    let name =
+        |worker: &Option<kcl::WorkerId>| worker.as_ref().map_or("nobody".to_owned(), ToString::to_string);
+    let marked = row.checkpoint_owner.as_ref().map_or(String::new(), |old| format!(", held by {old}"));
+    format!("[{} of {}{marked}, at {:?}]", row.counter, name(&row.owner), row.checkpoint)
 }
 
 /// One user record as the engine stores it: the truth that clients' beliefs are compared with.
@@ -365,6 +381,11 @@ fn judge_checkpoints(events: &[(u64, Event)], stored: &[StoredUserRecord]) -> Ve
                         ));
                     }
                 }
+            }
+            // A row made anew begins anew: a creation that was repeated below us may land after the row was done with and
+            // deleted. What was read comes again; nothing is skipped.
+            Event::TableWrite { key, before: None, .. } => {
+                applied.remove(&key.shard_id());
             }
             Event::Delivered { tenure, shard, position, .. } => {
                 handed.insert(*tenure, *position);

@@ -37,11 +37,13 @@ pub struct Plan {
     pub work: Duration,
     /// Every n-th call fails before anything is booked; 0: none.
     pub fail_every: u64,
+    /// Whether it checkpoints when it is asked to stop.
+    pub at_shutdown: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { policy: Policy::EveryBatch, work: Duration::ZERO, fail_every: 0 }
+        Self { policy: Policy::EveryBatch, work: Duration::ZERO, fail_every: 0, at_shutdown: false }
     }
 }
 
@@ -119,8 +121,13 @@ impl RecordProcessor for Recorder {
         Ok(())
     }
 
-    async fn shutdown_requested(&mut self, _: ShutdownRequestedInput) -> Result<(), BoxError> {
+    async fn shutdown_requested(&mut self, input: ShutdownRequestedInput) -> Result<(), BoxError> {
         self.world.record(Event::ShutdownRequested { tenure: self.tenure, shard: self.shard.clone() });
+        if self.plan.at_shutdown
+            && let Err(error) = input.checkpointer.checkpoint().await
+        {
+            self.world.note(format!("{} {}: {error}", self.worker, self.shard));
+        }
         Ok(())
     }
 }

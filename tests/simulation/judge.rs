@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kcl::lease::{Lease, LeaseKey};
-use kinesis_shard::{Checkpoint, HashKeyRange, Shard, ShardId};
+use kinesis_shard::{Checkpoint, ExtendedSequenceNumber, HashKeyRange, Shard, ShardId};
 use tokio::task::JoinSet;
 
 use crate::common::history::{Event, Violation};
@@ -18,11 +18,19 @@ pub fn violation(invariant: &'static str, what: String) -> Violation {
 }
 
 /// L9, P2: what is still open although nothing has gone wrong for long.
-pub fn unsettled(world: &World, rows: &Arc<Mutex<Rows>>, puts: &mut JoinSet<()>) -> Vec<Violation> {
+pub fn unsettled(
+    world: &World,
+    rows: &Arc<Mutex<Rows>>,
+    puts: &mut JoinSet<()>,
+    open: usize,
+) -> Vec<Violation> {
     while puts.try_join_next().is_some() {}
     let mut found = crate::common::history::judge_nothing_lost(&world.history);
     if !puts.is_empty() {
         found.push(violation("P2", format!("{} callers of the producer still wait", puts.len())));
+    }
+    if open > 0 {
+        found.push(violation("P2", format!("{open} accepted records are still not answered")));
     }
     let rows = rows.lock().expect("no actor panics in it");
     for shard in world.sim.shards(STREAM).iter().filter(|shard| shard.is_open()) {
@@ -32,6 +40,40 @@ pub fn unsettled(world: &World, rows: &Arc<Mutex<Rows>>, puts: &mut JoinSet<()>)
         }
     }
     found
+}
+
+/// P5: where nothing went wrong and no shard changed, each record is stored once.
+pub fn copies(world: &World) -> Vec<Violation> {
+    let mut copies: BTreeMap<u64, usize> = BTreeMap::new();
+    for record in world.stored() {
+        *copies.entry(record.uid).or_default() += 1;
+    }
+    let more = copies.iter().filter(|(_, copies)| **copies > 1);
+    more.map(|(uid, copies)| {
+        violation("P5", format!("record {uid} is stored {copies} times, and nothing went wrong"))
+    })
+    .collect()
+}
+
+/// H2: a worker that stopped cleanly names itself on no row that it held. One that was handed to it by somebody else at
+/// that moment waits for the failover time.
+pub fn given_back(world: &World, rows: &Rows, stopped: &BTreeSet<String>) -> Vec<Violation> {
+    let mut writers: BTreeMap<LeaseKey, String> = BTreeMap::new();
+    world.history.read(|events| {
+        for (_, event) in events {
+            if let Event::TableWrite { worker, key, .. } = event {
+                writers.insert(key.clone(), worker.clone());
+            }
+        }
+    });
+    let names_it = |row: &&Lease| {
+        let owner = row.owner.as_ref().map(kcl::WorkerId::as_str);
+        owner.is_some_and(|owner| stopped.contains(owner))
+            && writers.get(&row.key).map(String::as_str) == owner
+    };
+    let kept = rows.values().filter(|row| !row.is_finished()).filter(names_it);
+    kept.map(|row| violation("H2", format!("{} still belongs to {:?}, which stopped", row.key, row.owner)))
+        .collect()
 }
 
 /// What the engine was asked: P8.
@@ -68,6 +110,8 @@ struct Truth<'a> {
     failover: Duration,
     rows: BTreeMap<LeaseKey, (Lease, u64)>,
     finished: BTreeSet<ShardId>,
+    /// How far each worker was handed each shard, over its lives.
+    handed: BTreeMap<(String, ShardId), ExtendedSequenceNumber>,
     found: Vec<Violation>,
 }
 
@@ -85,6 +129,7 @@ impl<'a> Truth<'a> {
             failover,
             rows: BTreeMap::new(),
             finished: BTreeSet::new(),
+            handed: BTreeMap::new(),
             found: Vec::new(),
         }
     }
@@ -124,6 +169,9 @@ impl<'a> Truth<'a> {
                     ));
                 }
                 self.parents_first(at, shard);
+            }
+            Event::Delivered { worker, shard, position, .. } => {
+                self.handed.insert((worker.clone(), shard.clone()), *position);
             }
             _ => {}
         }
@@ -178,6 +226,16 @@ impl<'a> Truth<'a> {
         }
         if after.is_finished() && !before.is_finished() {
             self.finished(at, key);
+        }
+        // C3: by what this worker was handed, whatever it asked for.
+        if let (Checkpoint::At(to), true) = (after.checkpoint, progress) {
+            let handed = self.handed.get(&(worker.to_owned(), key.shard_id()));
+            if after.checkpoint != before.checkpoint && handed.is_none_or(|handed| *handed < to) {
+                self.found.push(violation(
+                    "C3",
+                    format!("at {at}: {worker} checkpoints {key} at {to:?}, and was handed {handed:?}"),
+                ));
+            }
         }
         self.taken(at, worker, before, after);
     }

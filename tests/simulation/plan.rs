@@ -45,6 +45,7 @@ pub struct WorkerPlan {
     pub fail_every: u64,
     pub max_records: u32,
     pub retrieval: RetrievalMode,
+    pub at_shutdown: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -104,12 +105,14 @@ impl Plan {
         Self { seed, shards, producers, workers, acts }
     }
 
-    /// The same without one of its acts.
-    #[must_use]
-    pub fn without(&self, act: usize) -> Self {
-        let mut plan = self.clone();
-        plan.acts.remove(act);
-        plan
+    /// Whether nothing happens that could make a producer send a record twice.
+    pub fn is_quiet_for_producers(&self) -> bool {
+        !self.acts.iter().any(|(_, act)| {
+            matches!(
+                act,
+                Act::Split | Act::Merge | Act::Kinesis { operation: "PutRecords" | "ListShards", .. }
+            )
+        })
     }
 }
 
@@ -198,6 +201,7 @@ impl Taste {
             } else {
                 RetrievalMode::Polling
             },
+            at_shutdown: rng.random_bool(0.5),
         }
     }
 

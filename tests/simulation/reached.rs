@@ -11,7 +11,8 @@ use crate::common::history::{Event, History};
 pub struct Reached(pub BTreeMap<&'static str, u64>);
 
 /// What a batch of at least a few hundred seeds must have reached.
-pub const EXPECTED: [&str; 19] = [
+pub const EXPECTED: [&str; 20] = [
+    "flush",
     "split",
     "merge",
     "worker crashed",

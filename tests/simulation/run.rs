@@ -1,6 +1,6 @@
 //! Carries a plan out: trouble first, then quiet, in which everything has to be put right, then the end and the verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use kcl::lease::CompareAndSetStore;
 use kcl::{ConsumerConfig, InitialPosition, Scheduler};
 use kinesis_shard::{Clock, Freezer, HashKey};
 use kinesis_sim::{Rule, RuleGuard, Verdict};
-use kpl::{Producer, ProducerConfig, UserRecord};
+use kpl::{Producer, ProducerConfig, Ticket, UserRecord};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
@@ -28,6 +28,9 @@ pub const FAILOVER: Duration = Duration::from_secs(10);
 /// How much longer than the trouble the quiet may last until everything is delivered. A lease whose owner is gone may
 /// take the failover time and two scans to find a new one, once per generation of shards and failed attempt.
 const PATIENCE: Duration = Duration::from_mins(20);
+
+/// How long everything has to stay as it is before it counts as settled: what is handed over arrives meanwhile.
+const HAND_OVERS: Duration = Duration::from_secs(25);
 
 /// What became of a plan.
 #[derive(Debug)]
@@ -69,8 +72,10 @@ struct Stage<'a> {
     rows: Arc<Mutex<BTreeMap<kcl::lease::LeaseKey, kcl::lease::Lease>>>,
     workers: Vec<Option<Running>>,
     lives: usize,
-    producers: Vec<Option<Producer>>,
+    /// Each with the number of its life.
+    producers: Vec<Option<(usize, Producer)>>,
     puts: JoinSet<()>,
+    open: OpenTickets,
     rules: Vec<(RuleGuard, &'static str)>,
     reached: Reached,
 }
@@ -78,16 +83,17 @@ struct Stage<'a> {
 impl<'a> Stage<'a> {
     fn new(plan: &'a Plan) -> Self {
         let world = World::with_shards(plan.seed, plan.shards);
-        let producers =
-            plan.producers.iter().enumerate().map(|(index, how)| Some(producer(&world, index, how)));
-        let producers = producers.collect();
+        let producers = plan.producers.iter().enumerate();
+        let producers: Vec<_> =
+            producers.map(|(index, how)| Some((index, producer(&world, index, how)))).collect();
         Self {
             plan,
             rows: Arc::default(),
             workers: plan.workers.iter().map(|_| None).collect(),
-            lives: 0,
+            lives: producers.len(),
             producers,
             puts: JoinSet::new(),
+            open: OpenTickets::default(),
             rules: Vec::new(),
             reached: Reached::default(),
             world,
@@ -146,9 +152,10 @@ impl<'a> Stage<'a> {
     async fn act(&mut self, act: Act) {
         match act {
             Act::Put { producer, count, keys, largest } => self.put(producer, count, keys, largest),
-            Act::Flush { producer } => {
-                if let Some(producer) = self.producers[producer].clone() {
-                    self.puts.spawn(async move { producer.flush().await });
+            Act::Flush { producer: index } => {
+                if let Some((life, handle)) = self.producers[index].clone() {
+                    self.reached.note("flush");
+                    self.puts.spawn(self.open.clone().flush(self.world.clone(), life, handle));
                 }
             }
             Act::CloseProducer { producer } => {
@@ -196,8 +203,9 @@ impl<'a> Stage<'a> {
     }
 
     fn replace_producer(&mut self, index: usize) -> Option<Producer> {
+        self.lives += 1;
         let new = producer(&self.world, index, &self.plan.producers[index]);
-        self.producers[index].replace(new)
+        self.producers[index].replace((self.lives, new)).map(|(_, old)| old)
     }
 
     async fn split(&mut self) {
@@ -259,17 +267,16 @@ impl<'a> Stage<'a> {
     }
 
     fn put(&mut self, producer: usize, count: usize, keys: Keys, largest: usize) {
-        let Some(handle) = self.producers[producer].clone() else { return };
-        let world = self.world.clone();
+        let Some((life, handle)) = self.producers[producer].clone() else { return };
+        let (world, open) = (self.world.clone(), self.open.clone());
         self.puts.spawn(async move {
-            let mut tickets = Vec::with_capacity(count);
             let uids: Vec<u64> = (0..count).map(|_| world.next_uid()).collect();
             for uid in uids {
                 let mut rng = SmallRng::seed_from_u64(world.seed ^ uid.wrapping_mul(0x9e37_79b9));
                 let record = record(uid, keys, largest, &mut rng);
                 world.record(Event::Submitted { uid });
                 match handle.put(record).await {
-                    Ok(ticket) => tickets.push((uid, ticket)),
+                    Ok(ticket) => open.watch(&world, life, uid, ticket),
                     Err(error) => world.record(Event::Refused {
                         uid,
                         may_have_been_written: error.may_have_been_written(),
@@ -277,7 +284,6 @@ impl<'a> Stage<'a> {
                     }),
                 }
             }
-            world.answers(tickets).await;
         });
     }
 
@@ -295,9 +301,15 @@ impl<'a> Stage<'a> {
             self.start(0).await;
         }
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        while !self.is_settled() && tokio::time::Instant::now() < deadline {
+        let mut settled_since = None;
+        while tokio::time::Instant::now() < deadline {
             self.pass(Duration::from_millis(500)).await;
             while self.puts.try_join_next().is_some() {}
+            if !self.is_settled() {
+                settled_since = None;
+            } else if settled_since.get_or_insert_with(tokio::time::Instant::now).elapsed() > HAND_OVERS {
+                return;
+            }
         }
     }
 
@@ -308,23 +320,32 @@ impl<'a> Stage<'a> {
         let reaches = |shard: &kinesis_shard::Shard| {
             rows.get(&kcl::lease::LeaseKey::from(&shard.id)).is_some_and(|row| row.owner.is_some())
         };
-        self.puts.is_empty() && self.world.history.is_all_read() && open.iter().all(reaches)
+        self.puts.is_empty()
+            && self.open.count() == 0
+            && self.world.history.is_all_read()
+            && open.iter().all(reaches)
     }
 
     async fn end(mut self) -> Outcome {
         let settled = self.is_settled();
         let mut violations = Vec::new();
         if !settled {
-            violations.extend(judge::unsettled(&self.world, &self.rows, &mut self.puts));
+            violations.extend(judge::unsettled(&self.world, &self.rows, &mut self.puts, self.open.count()));
         }
-        for producer in self.producers.iter_mut().filter_map(Option::take) {
+        for (_, producer) in self.producers.iter_mut().filter_map(Option::take) {
             let report = producer.close(Duration::from_secs(30)).await;
+            let stats = producer.stats();
+            if stats.outstanding_bytes + stats.outstanding_records != 0 {
+                violations.push(judge::violation("P11", format!("closed, and still held: {stats:?}")));
+            }
             if !report.is_complete() && settled {
                 violations.push(judge::violation("P15", format!("at the end {report}")));
             }
         }
+        let mut stopped = BTreeSet::new();
         for (index, running) in self.workers.iter_mut().enumerate() {
             if let Some(running) = running.take() {
+                stopped.insert(running.process.name);
                 let grace = Duration::from_secs(30);
                 let stopped = tokio::time::timeout(grace * 2, running.scheduler.shutdown(grace)).await;
                 if stopped.is_err() {
@@ -338,6 +359,13 @@ impl<'a> Stage<'a> {
         violations.extend(world.violations());
         let rows = self.rows.lock().expect("no actor panics in it");
         violations.extend(judge::leases(world, &rows, FAILOVER));
+        violations.extend(self.open.broken());
+        if settled {
+            violations.extend(judge::given_back(world, &rows, &stopped));
+        }
+        if self.plan.is_quiet_for_producers() {
+            violations.extend(judge::copies(world));
+        }
         violations.extend(judge::requests(&world.sim.trace()));
         self.reached.observe(&world.history);
         Outcome {
@@ -347,6 +375,58 @@ impl<'a> Stage<'a> {
             trace: world.sim.trace().join("\n"),
             events: world.history.read(<[_]>::len),
             virtual_millis: world.now_millis(),
+        }
+    }
+}
+
+/// Which accepted records wait for their answer, by producer: what a flush must have seen answered.
+#[derive(Clone, Default)]
+struct OpenTickets(Arc<Mutex<Open>>);
+
+#[derive(Default)]
+struct Open {
+    waiting: BTreeSet<(usize, u64)>,
+    broken: Vec<Violation>,
+}
+
+impl OpenTickets {
+    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.0.lock().expect("no actor panics in it")
+    }
+
+    fn count(&self) -> usize {
+        self.open().waiting.len()
+    }
+
+    fn broken(&self) -> Vec<Violation> {
+        self.open().broken.clone()
+    }
+
+    /// Books the answer the moment it is there.
+    fn watch(&self, world: &World, producer: usize, uid: u64, ticket: Ticket) {
+        self.open().waiting.insert((producer, uid));
+        let (open, world) = (self.clone(), world.clone());
+        tokio::spawn(async move {
+            world.answers(vec![(uid, ticket)]).await;
+            open.open().waiting.remove(&(producer, uid));
+        });
+    }
+
+    /// P9: when a flush is over, everything accepted before it is answered.
+    async fn flush(self, world: World, index: usize, producer: Producer) {
+        let before: Vec<u64> =
+            self.open().waiting.iter().filter(|(of, _)| *of == index).map(|(_, uid)| *uid).collect();
+        producer.flush().await;
+        // Those who wait for the answers are woken by the same event; they get their turn.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut open = self.open();
+        for uid in before.into_iter().filter(|uid| open.waiting.contains(&(index, *uid))).collect::<Vec<_>>()
+        {
+            let what = format!(
+                "at {}: a flush is over, and record {uid}, accepted before it, is open",
+                world.now_millis()
+            );
+            open.broken.push(judge::violation("P9", what));
         }
     }
 }
@@ -374,8 +454,12 @@ async fn worker_of(world: &World, how: WorkerPlan, life: usize, process: &Proces
         .with_retrieval_mode(how.retrieval)
         .with_seed(world.seed ^ (life as u64) << 8)
         .with_clock(clock);
-    let work =
-        Work { policy: how.policy, work: Duration::from_millis(how.work_millis), fail_every: how.fail_every };
+    let work = Work {
+        policy: how.policy,
+        work: Duration::from_millis(how.work_millis),
+        fail_every: how.fail_every,
+        at_shutdown: how.at_shutdown,
+    };
     let store = Arc::new(CompareAndSetStore::new(process.table.clone()));
     // A start can meet a fault that is still in force; an operator would start again.
     loop {

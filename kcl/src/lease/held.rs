@@ -1,5 +1,6 @@
 //! A lease in the hands of a worker: its writes one at a time, and the news of its loss.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -288,17 +289,20 @@ impl HeldLease {
         }
         let calls = &self.0.calls;
         let unknown = self.unknown_parents(children).await?;
+        let mut passed = BTreeSet::new();
         if !unknown.is_empty() {
-            let listed = self.0.sync.run().await?.listed;
+            let synced = self.0.sync.run().await?;
+            passed = synced.passed;
             // A parent that is listed and still has no lease follows a shard that is being read, whose end will create
             // it. A child created now would find no row of it and not wait for it.
-            for parent in unknown.iter().filter(|parent| listed.contains(*parent)) {
-                if calls.get(&self.key().sibling(parent)).await?.is_none() {
+            for parent in unknown.iter().filter(|parent| synced.listed.contains(*parent)) {
+                if !passed.contains(parent) && calls.get(&self.key().sibling(parent)).await?.is_none() {
                     return Err(HeldLeaseError::Resharding);
                 }
             }
         }
-        for child in children {
+        // This row came back after all of this was done, by a creation that landed late: then so were the children.
+        for child in children.iter().filter(|child| !passed.contains(&child.key.shard_id())) {
             calls.create(child).await?;
         }
         if !children.is_empty() {

@@ -112,6 +112,14 @@ pub(crate) fn holes(shards: &[Shard], leases: &[Lease]) -> Vec<NewLease> {
     holes.map(|shard| new_lease(shard, Checkpoint::TrimHorizon)).collect()
 }
 
+/// The listed shards without a lease that a shard with one came out of: nobody needs to read them (again).
+pub(crate) fn passed(shards: &[Shard], leases: &[Lease]) -> BTreeSet<ShardId> {
+    let lineage = Lineage::new(shards);
+    let rows: BTreeMap<ShardId, &Lease> = leases.iter().map(|lease| (lease.key.shard_id(), lease)).collect();
+    let is_passed = |id: &&ShardId| !rows.contains_key(*id) && has_tracked_descendant(&lineage, &rows, id);
+    shards.iter().map(|shard| &shard.id).filter(is_passed).cloned().collect()
+}
+
 fn has_tracked_descendant(lineage: &Lineage, rows: &BTreeMap<ShardId, &Lease>, shard: &ShardId) -> bool {
     let mut open: Vec<ShardId> = lineage.children_of(shard).into_iter().cloned().collect();
     let mut seen = BTreeSet::new();

@@ -81,6 +81,8 @@ impl From<ListShardsError> for SyncError {
 pub(crate) struct Synced {
     /// The shards that it saw.
     pub(crate) listed: BTreeSet<ShardId>,
+    /// Those of them that have no lease, while a shard that came out of them has one: they were read and are done with.
+    pub(crate) passed: BTreeSet<ShardId>,
     pub(crate) created: usize,
     pub(crate) deleted: usize,
 }
@@ -138,7 +140,7 @@ impl ShardSync {
                 self.events.emit(ConsumerEvent::LeaseDeleted { shard: self.events.shard(&key) });
             }
         }
-        Ok(Synced { listed: ids(&listed), created, deleted })
+        Ok(Synced { listed: ids(&listed), passed: sync::passed(&listed, &leases), created, deleted })
     }
 
     async fn begin(&self) -> Result<Synced, SyncError> {
@@ -147,7 +149,7 @@ impl ShardSync {
             return Err(SyncError::Inconsistent);
         }
         let created = self.create(sync::first_leases(&listed, self.initial), false).await?;
-        Ok(Synced { listed: ids(&listed), created, deleted: 0 })
+        Ok(Synced { listed: ids(&listed), passed: BTreeSet::new(), created, deleted: 0 })
     }
 
     /// Creates in the given order, a few at a time; how many were not there.

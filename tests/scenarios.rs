@@ -1,0 +1,60 @@
+//! Plans that once broke a promise, each shrunk to what it needs. No seed is drawn from: they stay what they are.
+
+mod common;
+mod simulation;
+
+use common::worker::Policy;
+use kcl::RetrievalMode;
+use simulation::plan::{Act, Keys, Plan, ProducerPlan, WorkerPlan};
+use simulation::run::run;
+use simulation::table::TableFault;
+
+const PRODUCER: ProducerPlan = ProducerPlan {
+    aggregation: true,
+    buffered_millis: 100,
+    ttl_millis: 30_000,
+    outstanding_bytes: 8_000_000,
+    request_timeout_millis: 6_000,
+};
+
+const WORKER: WorkerPlan = WorkerPlan {
+    clock_ppm: 0,
+    policy: Policy::EveryBatch,
+    work_millis: 0,
+    fail_every: 0,
+    max_records: 10_000,
+    at_shutdown: true,
+    retrieval: RetrievalMode::Polling,
+};
+
+fn check(shards: u32, workers: usize, acts: Vec<(u64, Act)>) {
+    let plan = Plan { seed: 1, shards, producers: vec![PRODUCER], workers: vec![WORKER; workers], acts };
+    let outcome = run(&plan);
+    assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history);
+}
+
+fn put(count: usize) -> Act {
+    Act::Put { producer: 0, count, keys: Keys::Many, largest: 100 }
+}
+
+/// The creation of a child's lease lands a second time when the child was read, merged and deleted long ago. What it holds
+/// comes again, its end finds nothing left to create, and no shard is stuck.
+#[test]
+fn a_lease_that_comes_back_after_its_merge_reaches_its_end_again() {
+    for (late, times) in [(8_946, 1), (8_946, 2), (15_000, 1), (40_000, 1)] {
+        check(
+            1,
+            1,
+            vec![
+                (1_000, put(20)),
+                (3_000, Act::Split),
+                (4_500, Act::Table { worker: 0, fault: TableFault::Twice(late), times }),
+                (6_000, put(20)),
+                (6_500, Act::Merge),
+                (9_000, Act::Split),
+                (11_000, put(20)),
+                (12_000, Act::Merge),
+            ],
+        );
+    }
+}
