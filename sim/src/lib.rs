@@ -62,6 +62,9 @@
 //! # }
 //! ```
 //!
+//! Whether the program lost anything is what a [`History`] judges. `docs/simulator.md` is the page for people who test
+//! their own applications.
+//!
 //! # Features
 //!
 //! | feature | default | adds | pulls in |
