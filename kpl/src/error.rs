@@ -262,6 +262,19 @@ pub enum TryPutError {
     Refused(PutError),
 }
 
+impl TryPutError {
+    /// The record, when `put` may take it after all; else why it may not.
+    ///
+    /// # Errors
+    /// [`TryPutError::Refused`]'s error.
+    pub fn into_record(self) -> Result<UserRecord, PutError> {
+        match self {
+            Self::Full(record) | Self::NotReady(record) => Ok(record),
+            Self::Refused(error) => Err(error),
+        }
+    }
+}
+
 /// Why [`Producer::put_many`](crate::Producer::put_many) took only a part.
 #[derive(Debug, thiserror::Error)]
 #[error("{} of {} records were not accepted: {error}", .rest.len(), .rest.len() + .accepted.len())]

@@ -96,6 +96,6 @@ pub use config::{IgnoredKnob, Ordering, ProducerConfig};
 pub use error::{ConfigError, PutError, PutErrorReason, PutManyError, TimeSpent, TryPutError, WaitedIn};
 /// What records and answers are made of, so that users need no second crate.
 pub use kinesis_shard::{HashKey, ParseHashKeyError, SequenceNumber, ShardId};
-pub use producer::{CloseReport, Permit, Producer};
+pub use producer::{CloseReport, Permit, Producer, ProducerSink};
 pub use stats::{Distribution, Metric, ProducerStats, QueueStatus, Sample, TimeStats};
 pub use user_record::{Attempt, Delivered, UserRecord};

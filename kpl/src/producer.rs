@@ -28,8 +28,10 @@ use crate::transport::{SdkTransport, Transport};
 use crate::user_record::{Largest, UserRecord};
 
 mod permit;
+mod sink;
 
 pub use permit::Permit;
+pub use sink::ProducerSink;
 
 /// So much of a bulk put is accepted at a time, so that it shares the room with others.
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -281,6 +283,11 @@ impl Producer {
         };
         self.ready().await?;
         Ok(Permit::new(self.clone(), room))
+    }
+
+    /// A [`futures::Sink`] of records into this producer. Any number of them may be in use beside `put`.
+    pub fn sink(&self) -> ProducerSink {
+        ProducerSink::new(self.clone())
     }
 
     /// Waits until the stream's shards are known, at most `record_ttl`; asks for them if nobody has. Cancel safe.

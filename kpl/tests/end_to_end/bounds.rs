@@ -13,7 +13,7 @@ use tokio::time::timeout;
 const BOUND: usize = 1_100_000;
 
 #[tokio::test(start_paused = true)]
-async fn outstanding_bytes_never_exceed_the_bound_and_puts_wait_for_room() {
+async fn p11_outstanding_bytes_never_exceed_the_bound_and_puts_wait_for_room() {
     let sim = sim(1, 2);
     let _slow = sim.rule(Rule::operation("PutRecords").then(Verdict::Delay(SECOND / 2)));
     let producer = start(&sim, config().with_max_outstanding_bytes(BOUND));

@@ -10,7 +10,7 @@ use kinesis_sim::{EntryError, Rule, Verdict};
 use kpl::{HashKey, PutErrorReason, UserRecord, WaitedIn};
 
 #[tokio::test(start_paused = true)]
-async fn in_quiet_every_record_is_stored_once_where_its_ticket_says() {
+async fn p1_p5_in_quiet_every_record_is_stored_once_where_its_ticket_says() {
     let sim = sim(1, 4);
     let producer = start(&sim, config());
     let answers = answers(put_all(&producer, 0..5000).await).await;
@@ -38,7 +38,7 @@ async fn in_quiet_records_of_one_key_are_stored_in_the_order_of_their_puts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_single_record_is_stored_plain_within_the_buffered_time() {
+async fn p10_a_single_record_is_stored_plain_within_the_buffered_time() {
     let sim = sim(3, 1);
     let producer = start(&sim, config());
     producer.ready().await.unwrap();
@@ -124,7 +124,7 @@ async fn without_aggregation_each_record_is_one_kinesis_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_entries_are_sent_again_and_the_others_are_not() {
+async fn p12_refused_entries_are_sent_again_and_the_others_are_not() {
     let sim = sim(9, 4);
     let refuse = Verdict::FailEntries { probability: 0.3, error: EntryError::Internal };
     let guard = sim.rule(Rule::operation("PutRecords").then(refuse));
@@ -140,7 +140,7 @@ async fn refused_entries_are_sent_again_and_the_others_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_are_lost_cost_copies_and_nothing_else() {
+async fn p5_answers_that_are_lost_cost_copies_and_nothing_else() {
     let sim = sim(10, 2);
     let _guard = sim.rule(Rule::operation("PutRecords").times(3).then(Verdict::LoseAnswer));
     let producer = start(&sim, config());
@@ -234,7 +234,7 @@ async fn a_throttled_shard_does_not_hold_up_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_nothing_gets_through_records_expire_and_the_attempts_decay() {
+async fn p2_p12_when_nothing_gets_through_records_expire_and_the_attempts_decay() {
     let sim = sim(15, 1);
     let guard = sim.rule(Rule::operation("PutRecords").then(Verdict::Fail));
     let producer = start(&sim, config());
@@ -268,7 +268,7 @@ async fn one_record_over_the_streams_limit_fails_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_at_every_limit_are_accepted_by_the_service() {
+async fn p4_p8_records_at_every_limit_are_accepted_by_the_service() {
     let sim = sim(17, 2);
     let producer = start(&sim, config());
     let keys = ["k".to_owned(), "k".repeat(256), "é".repeat(256), "\u{10FFFF}".repeat(256)];

@@ -27,7 +27,7 @@ async fn a_flush_sends_at_once_and_waits_until_all_before_it_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn later_puts_cannot_postpone_a_flush() {
+async fn p9_later_puts_cannot_postpone_a_flush() {
     let sim = sim(2, 1);
     let _slow = sim.rule(Rule::operation("PutRecords").then(Verdict::Delay(SECOND)));
     let producer = start(&sim, config());
@@ -84,7 +84,7 @@ async fn a_flush_with_nothing_to_do_ends_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_delivers_what_is_left_and_refuses_what_comes_later() {
+async fn p15_close_delivers_what_is_left_and_refuses_what_comes_later() {
     let sim = sim(6, 2);
     let producer = start(&sim, config());
     let tickets = put_all(&producer, 0..300).await;
@@ -158,7 +158,7 @@ async fn a_close_that_is_dropped_leaves_the_producer_closed_and_delivering() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_the_last_handle_answers_every_ticket_at_once() {
+async fn p15_dropping_the_last_handle_answers_every_ticket_at_once() {
     let sim = sim(10, 2);
     let _slow = sim.rule(Rule::operation("PutRecords").then(Verdict::Delay(SECOND)));
     let producer = start(&sim, config());

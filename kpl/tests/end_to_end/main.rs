@@ -21,5 +21,23 @@ mod ordering;
 /// Stats, hooks, and what a stuck producer says.
 mod observability;
 
+/// Each promise that no other file has under its number.
+mod promises;
+
+/// Input, credentials, endpoints and answers that are bad: one typed error each.
+mod bad_input;
+
+/// An HTTP client that spoils answers on their way.
+mod spoiling;
+
+/// Futures dropped at every poll.
+mod cancellation;
+
+/// Records by the stream.
+mod sink;
+
+/// Fleets of producers.
+mod fleet;
+
 /// Flush, close, drop.
 mod lifecycle;

@@ -24,7 +24,7 @@ pub(crate) fn reshard(sim: &Sim, rng: &mut SmallRng) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_split_that_overtakes_a_request_is_noticed_and_its_aggregates_are_cut() {
+async fn p6_a_split_that_overtakes_a_request_is_noticed_and_its_aggregates_are_cut() {
     let sim = sim(1, 1);
     let producer = start(&sim, config());
     producer.ready().await.unwrap();
@@ -100,7 +100,7 @@ async fn listings_that_fail_during_a_split_delay_and_lose_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_deleted_and_created_anew_is_recovered_from() {
+async fn p14_a_stream_deleted_and_created_anew_is_recovered_from() {
     let sim = sim(5, 1);
     let producer = start(&sim, config());
     all_delivered(&answers(put_all(&producer, 0..50).await).await);
@@ -147,13 +147,13 @@ async fn storm(seed: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_random_splits_and_merges_every_acknowledged_record_is_found() {
+async fn p6_over_random_splits_and_merges_every_acknowledged_record_is_found() {
     let seeds = match std::env::var("SIM_SEED") {
         Ok(seed) => seed.parse().map(|seed| seed..seed + 1).expect("SIM_SEED is a number"),
         Err(_) => 0..60,
     };
     for seed in seeds {
-        eprintln!("repeat with: SIM_SEED={seed} cargo test -p kpl --test end_to_end over_random");
+        eprintln!("repeat with: SIM_SEED={seed} cargo test -p kpl --test end_to_end p6_over_random");
         storm(seed).await;
     }
 }

@@ -5,7 +5,8 @@ use kinesis_sim::{Limits, Rule, Sim, Verdict};
 use kpl::{Ordering, Producer, ProducerConfig, PutErrorReason, TryPutError, UserRecord};
 
 use crate::common::{
-    SECOND, STREAM, all_delivered, answers, check, config, put_all, read, record, settled, sim, start,
+    SECOND, STREAM, Stopwatch, all_delivered, answers, check, config, put_all, read, record, settled, sim,
+    start,
 };
 
 const MIB: usize = 1 << 20;
@@ -110,6 +111,25 @@ async fn where_the_service_ignores_keys_records_go_alone_and_no_reader_drops_any
     assert_eq!((after.wrong_shard, after.retries), (before.wrong_shard, before.retries));
     assert!(read(&sim).iter().filter(|read| !read.dropped).count() >= 800);
     settled(&producer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_service_ignores_keys_one_hot_key_gets_the_rate_of_all_shards() {
+    let sim = auto(9).await;
+    let producer = start(&sim, config().with_rate_limit(90));
+    producer.ready().await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    let began = Stopwatch::start();
+    let mut tickets = Vec::new();
+    for number in 0..8000 {
+        let record = UserRecord::new("hot", format!("uid-{number:08}"));
+        tickets.push(producer.put(record).await.unwrap());
+    }
+    for ticket in tickets {
+        ticket.await.unwrap();
+    }
+    // Four shards take 3,600 a second; one would take 900.
+    assert!(began.elapsed() < 4 * SECOND, "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
