@@ -288,6 +288,11 @@ impl ProducerConfig {
         &self.stream
     }
 
+    /// The most bytes accepted and not yet answered. A stream of a producer of several has the bound that they share.
+    pub fn max_outstanding_bytes(&self) -> usize {
+        self.max_outstanding_bytes
+    }
+
     /// The wait for other Kinesis records, taken out of the buffered time: min(50 ms, a fifth).
     pub(crate) fn collection_wait(&self) -> Duration {
         (self.record_max_buffered_time / 5).min(Duration::from_millis(50))

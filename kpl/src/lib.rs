@@ -15,6 +15,15 @@
 //!                       per shard   500 entries                     '--> again, slower, elsewhere, or failed
 //! ```
 //!
+//! `docs/producer.md` in the repository has every knob, the errors with what to do, and tuning; `docs/coming-from-the-java-kpl.md` is for
+//! those who come from there, or from a loop around `PutRecords`.
+//!
+//! # Ways in
+//!
+//! [`Producer::put`] waits for room and gives a [`Ticket`]; [`Producer::put_many`] is cheaper for batches; [`Producer::try_put`] never
+//! waits, for callers that are not async; [`Producer::reserve`] waits before there is a record; [`Producer::sink`] is a
+//! `futures::Sink`. [`Producer::stream`] gives the same for another stream, within one memory bound.
+//!
 //! # Example
 //!
 //! ```

@@ -2,17 +2,37 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError};
 
 use crate::batch::Ledger;
 
+/// Bytes that may be accepted and not answered, over all streams of a producer.
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    capacity: usize,
+    permits: Arc<Semaphore>,
+}
+
+impl Room {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { capacity, permits: Arc::new(Semaphore::new(capacity)) }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+}
+
+/// One stream's part of it.
 #[derive(Debug)]
 pub(crate) struct Outstanding {
-    capacity: usize,
-    room: Arc<Semaphore>,
+    room: Room,
+    /// The room is shared, so a stream that is closed turns its own callers away and no others.
+    closed: AtomicBool,
+    closing: Notify,
     /// Batches that are not finished, by epoch.
     epochs: Mutex<BTreeMap<u64, u64>>,
     finished: Notify,
@@ -20,11 +40,16 @@ pub(crate) struct Outstanding {
     failed: AtomicU64,
 }
 
+/// The stream is closed.
+#[derive(Debug)]
+pub(crate) struct Closed;
+
 impl Outstanding {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(room: Room) -> Self {
         Self {
-            capacity,
-            room: Arc::new(Semaphore::new(capacity)),
+            room,
+            closed: AtomicBool::new(false),
+            closing: Notify::new(),
             epochs: Mutex::new(BTreeMap::new()),
             finished: Notify::new(),
             delivered: AtomicU64::new(0),
@@ -34,29 +59,52 @@ impl Outstanding {
 
     /// The most bytes that one call can ask for.
     pub(crate) fn largest(&self) -> usize {
-        self.capacity.min(usize::try_from(u32::MAX).unwrap_or(usize::MAX))
+        self.room.capacity.min(usize::try_from(u32::MAX).unwrap_or(usize::MAX))
     }
 
     /// Waits for room, in the order of asking, so that a large record is not overtaken for ever. Given back when dropped. Cancel safe.
-    pub(crate) async fn acquire(&self, bytes: usize) -> Result<SemaphorePermit<'_>, AcquireError> {
-        self.room.acquire_many(permits(bytes)).await
+    pub(crate) async fn acquire(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Closed> {
+        self.until_closed(self.room.permits.acquire_many(permits(bytes))).await
     }
 
-    pub(crate) async fn acquire_owned(&self, bytes: usize) -> Result<OwnedSemaphorePermit, AcquireError> {
-        Arc::clone(&self.room).acquire_many_owned(permits(bytes)).await
+    pub(crate) async fn acquire_owned(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Closed> {
+        self.until_closed(Arc::clone(&self.room.permits).acquire_many_owned(permits(bytes))).await
     }
 
     pub(crate) fn try_acquire(&self, bytes: usize) -> Result<SemaphorePermit<'_>, TryAcquireError> {
-        self.room.try_acquire_many(permits(bytes))
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(TryAcquireError::Closed);
+        }
+        self.room.permits.try_acquire_many(permits(bytes))
     }
 
-    /// Nobody waits for room any more.
+    /// Nobody waits for room to this stream any more.
     pub(crate) fn close(&self) {
-        self.room.close();
+        self.closed.store(true, Ordering::SeqCst);
+        self.closing.notify_waiters();
     }
 
+    /// Of all streams that share the room.
     pub(crate) fn bytes(&self) -> usize {
-        self.capacity.saturating_sub(self.room.available_permits())
+        self.room.capacity.saturating_sub(self.room.permits.available_permits())
+    }
+
+    async fn until_closed<T>(
+        &self,
+        room: impl Future<Output = Result<T, AcquireError>>,
+    ) -> Result<T, Closed> {
+        let mut closing = pin!(self.closing.notified());
+        // From here on no notification is missed.
+        closing.as_mut().enable();
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Closed);
+        }
+        tokio::select! {
+            // Nobody gets room of a closed stream; it is closed once, so room is not starved.
+            biased;
+            () = closing => Err(Closed),
+            room = room => room.map_err(|_| Closed),
+        }
     }
 
     /// User records delivered, and failed.
@@ -91,7 +139,7 @@ impl Ledger for Outstanding {
     fn answered(&self, delivered: bool, records: u32, bytes: usize) {
         let counter = if delivered { &self.delivered } else { &self.failed };
         counter.fetch_add(u64::from(records), Ordering::Relaxed);
-        self.room.add_permits(bytes);
+        self.room.permits.add_permits(bytes);
     }
 
     fn finished(&self, epoch: u64) {
@@ -128,7 +176,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn bytes_are_lent_up_to_the_capacity_and_come_back_with_answers() {
-        let outstanding = Outstanding::new(100);
+        let outstanding = Outstanding::new(Room::new(100));
         outstanding.acquire(60).await.unwrap().forget();
         assert!(timeout(MOMENT, outstanding.acquire(41)).await.is_err(), "no room");
         assert_eq!(outstanding.bytes(), 60, "the cancelled wait took nothing");
@@ -140,7 +188,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flush_waits_for_its_epoch_and_earlier_ones_only() {
-        let outstanding = Outstanding::new(100);
+        let outstanding = Outstanding::new(Room::new(100));
         for epoch in [0, 0, 1, 2] {
             outstanding.opened(epoch);
         }

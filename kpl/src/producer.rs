@@ -18,7 +18,7 @@ use crate::config::{Ordering, ProducerConfig};
 use crate::driver::{Shared, drive};
 use crate::error::{ConfigError, PutError, PutErrorReason, PutManyError, TryPutError};
 use crate::intake::{Intake, NotTaken};
-use crate::outstanding::Outstanding;
+use crate::outstanding::{Outstanding, Room};
 use crate::pipeline::aggregator::AggregationBounds;
 use crate::pipeline::reducer::Bounds;
 use crate::pipeline::{Pipeline, Rate, Settings};
@@ -27,8 +27,11 @@ use crate::stream_facts::StreamFacts;
 use crate::transport::{SdkTransport, Transport};
 use crate::user_record::{Largest, UserRecord};
 
+mod family;
 mod permit;
 mod sink;
+
+use family::Family;
 
 pub use permit::Permit;
 pub use sink::ProducerSink;
@@ -36,7 +39,8 @@ pub use sink::ProducerSink;
 /// So much of a bulk put is accepted at a time, so that it shares the room with others.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-/// Puts user records into one stream: aggregated, batched, retried, each answered once.
+/// Puts user records into one stream: aggregated, batched, retried, each answered once. [`stream`](Self::stream) gives a handle for
+/// another one, within the same memory bound.
 ///
 /// Cheap to clone; all clones share one driver task and one memory bound. When the last one is dropped without [`close`](Self::close),
 /// every ticket that is left is answered with [`PutErrorReason::Closed`].
@@ -46,6 +50,7 @@ pub struct Producer {
 }
 
 struct Handle {
+    family: Arc<Family>,
     shared: Arc<Shared>,
     config: ProducerConfig,
     /// The driver. Dropping it aborts it.
@@ -92,17 +97,30 @@ impl Producer {
     /// # Errors
     /// The first configured value that is out of range or contradicts another; or that there is no runtime.
     pub fn start(client: &Client, config: ProducerConfig) -> Result<Self, ConfigError> {
-        let transport = Arc::new(SdkTransport::new(client, &config.stream, config.connect_timeout));
-        Self::start_on(transport, config)
+        let client = client.clone();
+        let connect = move |config: &ProducerConfig| -> Arc<dyn Transport> {
+            Arc::new(SdkTransport::new(&client, &config.stream, config.connect_timeout))
+        };
+        Family::start(connect, config)
     }
 
+    #[cfg(feature = "bench")]
     pub(crate) fn start_on(
         transport: Arc<dyn Transport>,
         config: ProducerConfig,
     ) -> Result<Self, ConfigError> {
-        config.validate()?;
+        Family::start(move |_| Arc::clone(&transport), config)
+    }
+
+    /// One more stream of a family. The configuration is valid.
+    fn start_in(
+        family: Arc<Family>,
+        transport: Arc<dyn Transport>,
+        room: Room,
+        config: ProducerConfig,
+    ) -> Result<Self, ConfigError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
-        let outstanding = Arc::new(Outstanding::new(config.max_outstanding_bytes));
+        let outstanding = Arc::new(Outstanding::new(room));
         let aggregation = AggregationBounds {
             enabled: config.aggregation_enabled,
             max_count: config.aggregation_max_count,
@@ -126,7 +144,7 @@ impl Producer {
         let span = tracing::info_span!("producer", stream = %config.stream);
         let mut driver = JoinSet::new();
         driver.spawn_on(drive(Arc::clone(&shared), transport).instrument(span), &runtime);
-        Ok(Self { handle: Arc::new(Handle { shared, config, driver: Mutex::new(driver) }) })
+        Ok(Self { handle: Arc::new(Handle { family, shared, config, driver: Mutex::new(driver) }) })
     }
 
     /// Accepts a record: waits for room, and before the first record for the stream's shards. Does not wait for delivery: await the

@@ -39,5 +39,8 @@ mod sink;
 /// Fleets of producers.
 mod fleet;
 
+/// Several streams by one producer.
+mod streams;
+
 /// Flush, close, drop.
 mod lifecycle;
