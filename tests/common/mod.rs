@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use history::{Event, History, StoredUserRecord, Violation};
-use kcl::lease::MemoryLeaseStore;
+use kcl::lease::{LeaseStore, MemoryLeaseStore};
 use kinesis_shard::{ExtendedSequenceNumber, HashKey, ParsedRecord, Shard, ShardId};
 use kinesis_sim::{Limits, Sim};
 use kpl::{Producer, ProducerConfig, Ticket, UserRecord};
@@ -59,6 +59,9 @@ pub fn in_virtual_time<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
+/// Makes the lease store of a worker from its name.
+pub type StoreOf = dyn Fn(&str) -> Arc<dyn LeaseStore> + Send + Sync;
+
 /// One simulated stream with its producers and workers.
 #[derive(Clone)]
 pub struct World {
@@ -66,6 +69,8 @@ pub struct World {
     pub sim: Sim,
     pub history: History,
     pub store: MemoryLeaseStore,
+    /// The store of the worker of that name, if it is not `store`.
+    pub store_of: Option<Arc<StoreOf>>,
     began: Instant,
     next_uid: Arc<AtomicU64>,
     next_tenure: Arc<AtomicU64>,
@@ -86,6 +91,7 @@ impl World {
             sim,
             history: History::default(),
             store: MemoryLeaseStore::new(),
+            store_of: None,
             began: Instant::now(),
             next_uid: Arc::default(),
             next_tenure: Arc::default(),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kcl::lease::Fault;
+use kcl::lease::{Fault, LeaseStore};
 use kcl::{
     BoxError, Checkpointer, ConsumerConfig, InitialPosition, InitializationInput, LeaseLostInput,
     ProcessRecordsInput, RecordProcessor, RecordProcessorFactory, Scheduler, ShardEndedInput,
@@ -72,7 +72,9 @@ impl World {
             .with_initial_position(InitialPosition::TrimHorizon)
             .with_seed(self.seed ^ name.len() as u64);
         let factory = self.recorders(name, plan);
-        Scheduler::start(&self.sim.client_named(name), tune(config), Arc::new(self.store.clone()), factory)
+        let memory = || Arc::new(self.store.clone()) as Arc<dyn LeaseStore>;
+        let store = self.store_of.as_ref().map_or_else(memory, |store_of| store_of(name));
+        Scheduler::start(&self.sim.client_named(name), tune(config), store, factory)
             .await
             .expect("the worker starts")
     }
