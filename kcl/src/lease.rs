@@ -29,6 +29,9 @@ mod store;
 // What each operation demands of a row and makes of it: pure.
 pub mod rules;
 
+// Whether the table is of this stream: pure.
+pub(crate) mod identity;
+
 // Which leases to create for the listed shards, and which to delete: pure.
 pub(crate) mod sync;
 
@@ -241,6 +244,8 @@ pub struct Lease {
     /// What the checkpoint `LATEST` means for this lease, once its first iterator was opened: milliseconds since the
     /// epoch of the service's clock.
     pub latest_pinned_at: Option<u64>,
+    /// Which stream it is of: ARN and creation, `<arn>@<seconds since the epoch>`, if a worker of this library wrote it down.
+    pub stream: Option<Arc<str>>,
 }
 
 impl Lease {
@@ -258,6 +263,7 @@ impl Lease {
             hash_key_range: new.hash_key_range,
             checkpoint_owner: None,
             latest_pinned_at: None,
+            stream: new.stream,
         }
     }
 
@@ -288,6 +294,8 @@ pub struct NewLease {
     pub parents: Vec<ShardId>,
     /// Which hash keys the shard takes, if known.
     pub hash_key_range: Option<HashKeyRange>,
+    /// Which stream it is of; workers fill it in.
+    pub stream: Option<Arc<str>>,
 }
 
 impl NewLease {
@@ -300,7 +308,7 @@ impl NewLease {
         let mut parents: Vec<_> = parents.into_iter().collect();
         parents.sort();
         parents.dedup();
-        Self { key, checkpoint: Checkpoint::TrimHorizon, parents, hash_key_range: range }
+        Self { key, checkpoint: Checkpoint::TrimHorizon, parents, hash_key_range: range, stream: None }
     }
 }
 
@@ -322,6 +330,8 @@ pub struct MetaUpdate {
     pub hash_key_range: Option<HashKeyRange>,
     /// What `LATEST` means, in milliseconds since the epoch. The first note stays: a later one would skip records.
     pub latest_pinned_at: Option<u64>,
+    /// Which stream the lease is of. The first note stays: a table belongs to one stream.
+    pub stream: Option<Arc<str>>,
 }
 
 #[cfg(test)]

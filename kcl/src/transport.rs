@@ -23,6 +23,7 @@ use kinesis_shard::{
 use crate::config::{ConsumerConfig, InitialPosition, RetrievalMode};
 use crate::error::StreamConsumerError;
 use crate::fetch::{ChildShard, GetRecordsAnswer, KinesisRecord, ReadError, ReadFrom, ShardIterator};
+use crate::lease::identity;
 use crate::lease::keeper::{ListShards, WhichShards};
 
 // Consumers of fan-out and their subscriptions.
@@ -140,6 +141,30 @@ impl ListShards for SdkTransport {
             }
         };
         list_shards(&self.client, &self.stream, filter).await
+    }
+
+    async fn identity(&self) -> Result<Option<Arc<str>>, ListShardsError> {
+        let call = self.client.describe_stream_summary();
+        match call.set_stream_name(self.name()).set_stream_arn(self.arn()).send().await {
+            Ok(answer) => Ok(answer.stream_description_summary.map(|summary| {
+                identity::of_stream(&summary.stream_arn, summary.stream_creation_timestamp.secs())
+            })),
+            Err(error) if error.code() == Some("AccessDeniedException") => {
+                tracing::info!(
+                    "without the permission kinesis:DescribeStreamSummary the leases cannot be told from those of an earlier stream"
+                );
+                Ok(None)
+            }
+            Err(error) if error.code() == Some("ResourceNotFoundException") => {
+                Err(ListShardsError::NotFound { stream: self.stream.clone() })
+            }
+            Err(error) => Err(ListShardsError::Other {
+                stream: self.stream.clone(),
+                retryable: true,
+                message: format!("DescribeStreamSummary: {}", DisplayErrorContext(&error)),
+                source: Arc::new(error),
+            }),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Calls to the lease store, each given up after its time.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kinesis_shard::{Backoff, Clock};
@@ -18,11 +18,18 @@ pub(crate) struct Calls {
     clock: Clock,
     timeout: Duration,
     seed: u64,
+    /// The stream that the table is of, once that is known.
+    stream: Arc<OnceLock<Arc<str>>>,
 }
 
 impl Calls {
     pub(crate) fn new(store: Arc<dyn LeaseStore>, clock: Clock, timeout: Duration, seed: u64) -> Self {
-        Self { store, clock, timeout, seed }
+        Self { store, clock, timeout, seed, stream: Arc::default() }
+    }
+
+    /// Leases created from now on say which stream they are of. The first call counts.
+    pub(crate) fn is_of_stream(&self, stream: Arc<str>) {
+        self.stream.get_or_init(|| stream);
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -51,6 +58,10 @@ impl Calls {
 
     /// Creates a lease if there is none. Tried again when in doubt: a second creation changes nothing.
     pub(crate) async fn create(&self, lease: &NewLease) -> Result<bool, LeaseStoreError> {
+        let mut lease = lease.clone();
+        if lease.stream.is_none() && lease.key.stream_identifier().is_none() {
+            lease.stream = self.stream.get().cloned();
+        }
         let create = || self.within(self.timeout, "a creation", self.store.create_if_absent(lease.clone()));
         self.repeated(&lease.key, create).await
     }

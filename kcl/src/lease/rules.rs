@@ -174,6 +174,7 @@ fn noted(row: &Lease, update: &MetaUpdate) -> Lease {
     }
     after.hash_key_range = update.hash_key_range.or(row.hash_key_range);
     after.latest_pinned_at = row.latest_pinned_at.or(update.latest_pinned_at);
+    after.stream = row.stream.as_ref().or(update.stream.as_ref()).cloned();
     after
 }
 

@@ -21,7 +21,7 @@ mod row;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The layout of the tables. Another number in the file means another version of this library.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 /// A lease store in one SQLite file: several processes of one machine, restarts, no server.
 ///

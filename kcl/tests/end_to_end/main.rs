@@ -8,6 +8,7 @@ mod world;
 mod delivery;
 mod fan_out;
 mod handover;
+mod identity;
 mod leases;
 mod observing;
 mod processing;

@@ -39,6 +39,7 @@ pub(super) fn checks() -> Vec<Check> {
             "children and hash range are noted without counter and without touching the rest"
         ),
         check!(first_pin_stays, "the first note of what LATEST means stays"),
+        check!(first_stream_stays, "the first note of which stream a lease is of stays"),
         check!(checkpoint_keeps_the_notes, "a checkpoint keeps owner, parents, children and hash range"),
     ]
 }
@@ -215,12 +216,25 @@ async fn first_pin_stays(table: Table) -> Outcome {
     Ok(())
 }
 
+async fn first_stream_stays(table: Table) -> Outcome {
+    table.created(&key()).await?;
+    for (stream, stays) in
+        [(None, None), (Some("orders@1"), Some("orders@1")), (Some("orders@2"), Some("orders@1"))]
+    {
+        let note = MetaUpdate { stream: stream.map(Into::into), ..MetaUpdate::default() };
+        applied(table.0.update_meta(&key(), note).await?)?;
+        equal(table.row(&key()).await?.stream.as_deref(), stays)?;
+    }
+    Ok(())
+}
+
 async fn checkpoint_keeps_the_notes(table: Table) -> Outcome {
     let row = table.owned(&key(), &ann()).await?;
     let note = MetaUpdate {
         children: Some(vec![ShardId::from_index(8)]),
         hash_key_range: Some(HashKeyRange::FULL),
         latest_pinned_at: Some(7),
+        stream: Some("orders@1".into()),
     };
     let noted = applied(table.0.update_meta(&key(), note).await?)?;
     let written = applied(table.0.checkpoint(&key(), row.counter, update(Checkpoint::ShardEnd)).await?)?;

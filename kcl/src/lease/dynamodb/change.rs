@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::item::{
     self, CHECKPOINT, CHECKPOINT_OWNER, CHECKPOINT_SUB, CHILDREN, ENDING_HASH_KEY, Item, LATEST_PINNED_AT,
     LEASE_COUNTER, LEASE_KEY, LEASE_OWNER, OWNER_SWITCHES, PENDING, PENDING_STATE, PENDING_SUB,
-    STARTING_HASH_KEY,
+    STARTING_HASH_KEY, STREAM_IDENTITY,
 };
 use crate::lease::{CheckpointUpdate, LeaseCounter, MetaUpdate, Owners, WorkerId};
 
@@ -91,6 +91,9 @@ impl Change {
         }
         if let Some(pinned_at) = update.latest_pinned_at {
             change = change.set_once(LATEST_PINNED_AT, item::number(pinned_at));
+        }
+        if let Some(stream) = &update.stream {
+            change = change.set_once(STREAM_IDENTITY, item::text(&**stream));
         }
         let something = !change.sets.is_empty() || !change.removes.is_empty();
         something.then(|| change.if_present(LEASE_KEY))

@@ -32,6 +32,9 @@ pub(super) const SHARD_ID: &str = "shardId";
 /// Ours: what `LATEST` means for this lease, in milliseconds since the epoch.
 pub(super) const LATEST_PINNED_AT: &str = "latestPinnedAt";
 
+/// Ours: which stream the lease is of.
+pub(super) const STREAM_IDENTITY: &str = "streamIdentity";
+
 /// The entity type of a lease. An item without one is a lease too: versions of Java before 3.5 write none.
 const LEASE: &str = "LEASE";
 
@@ -74,6 +77,7 @@ impl<'a> Attributes<'a> {
             checkpoint: checkpoint(CHECKPOINT, text, sub)?,
             parents: self.shards(PARENTS)?,
             hash_key_range: self.hash_key_range()?,
+            stream: self.text(STREAM_IDENTITY)?.map(Into::into),
         });
         lease.owner = self.text(LEASE_OWNER)?.map(WorkerId::new);
         lease.counter = LeaseCounter::new(self.number(LEASE_COUNTER)?.ok_or_else(|| missing(LEASE_COUNTER))?);
@@ -157,6 +161,9 @@ pub(super) fn created(new: &NewLease) -> Item {
     if let Some((start, end)) = hash_keys(new.hash_key_range) {
         put(STARTING_HASH_KEY, start);
         put(ENDING_HASH_KEY, end);
+    }
+    if let Some(stream) = &new.stream {
+        put(STREAM_IDENTITY, text(&**stream));
     }
     if let Some(stream) = new.key.stream_identifier() {
         put(STREAM_NAME, text(stream));

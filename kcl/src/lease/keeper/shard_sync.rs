@@ -1,7 +1,7 @@
 //! Compares the stream's shards with the table, and creates and deletes leases.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -12,7 +12,7 @@ use crate::config::InitialPosition;
 use crate::event::{ConsumerEvent, Events};
 use crate::lease::calls::Calls;
 use crate::lease::sync::{self, Absences};
-use crate::lease::{LeaseStoreError, NewLease, Operation};
+use crate::lease::{Lease, LeaseStoreError, NewLease, Operation, identity};
 
 /// How many leases are created or deleted at one time.
 const AT_ONE_TIME: usize = 16;
@@ -30,6 +30,11 @@ pub(crate) enum WhichShards {
 #[async_trait]
 pub(crate) trait ListShards: Send + Sync + std::fmt::Debug {
     async fn list_shards(&self, which: WhichShards) -> Result<Vec<Shard>, ListShardsError>;
+
+    /// Which stream it is, in the words of `lease::identity`; none if that cannot be found out.
+    async fn identity(&self) -> Result<Option<Arc<str>>, ListShardsError> {
+        Ok(None)
+    }
 }
 
 /// Why a sync did nothing, or not everything.
@@ -91,7 +96,7 @@ pub(crate) struct Synced {
 #[derive(Debug)]
 pub(crate) struct ShardSync {
     calls: Calls,
-    shards: std::sync::Arc<dyn ListShards>,
+    shards: Arc<dyn ListShards>,
     initial: Checkpoint,
     absences: Mutex<Absences>,
     events: Events,
@@ -100,7 +105,7 @@ pub(crate) struct ShardSync {
 impl ShardSync {
     pub(crate) fn new(
         calls: Calls,
-        shards: std::sync::Arc<dyn ListShards>,
+        shards: Arc<dyn ListShards>,
         initial_position: InitialPosition,
         events: Events,
     ) -> Self {
@@ -110,6 +115,27 @@ impl ShardSync {
             InitialPosition::AtTimestamp(_) => Checkpoint::AtTimestamp,
         };
         Self { calls, shards, initial, absences: Mutex::new(Absences::default()), events }
+    }
+
+    /// Makes sure that the leases, as they were found at the start, are of this stream, and that they say so from now on.
+    pub(crate) async fn identify(&self, leases: &[Lease]) -> Result<(), SyncError> {
+        let stream = self.shards.identity().await?;
+        let mut contradiction = stream.as_deref().and_then(|stream| identity::contradiction(leases, stream));
+        if contradiction.is_none() && identity::says_nothing(leases) {
+            let listed = self.shards.list_shards(WhichShards::All).await?;
+            contradiction = identity::contradiction_of_positions(leases, &listed);
+        }
+        if let Some(what) = contradiction {
+            let store = "the lease table".into();
+            return Err(LeaseStoreError::Unusable { store, what: what.into(), source: None }.into());
+        }
+        let Some(stream) = stream else { return Ok(()) };
+        self.calls.is_of_stream(Arc::clone(&stream));
+        let notes = identity::to_note(leases, &stream).into_iter();
+        let notes = notes.map(|(key, note)| async move { self.calls.note(&key, &note).await });
+        // A lease that is gone meanwhile says nothing, and needs not.
+        stream::iter(notes).buffered(AT_ONE_TIME).try_for_each(|_| async { Ok(()) }).await?;
+        Ok(())
     }
 
     /// One sync. Safe to run at any time and by any number of workers: creation is conditional, and so is deletion.

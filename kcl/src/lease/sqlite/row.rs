@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS kcl_lease (
     ending_hash_key TEXT,
     checkpoint_owner TEXT,
     latest_pinned_at INTEGER,
+    stream TEXT,
     PRIMARY KEY (application, lease_key)
 ) WITHOUT ROWID;
 ";
@@ -32,7 +33,7 @@ CREATE TABLE IF NOT EXISTS kcl_lease (
 const COLUMNS: &str = "lease_key, lease_owner, lease_counter, checkpoint, checkpoint_sub_sequence_number, \
     owner_switches_since_checkpoint, pending_checkpoint, pending_checkpoint_sub_sequence_number, \
     pending_checkpoint_state, parent_shard_ids, child_shard_ids, starting_hash_key, ending_hash_key, \
-    checkpoint_owner, latest_pinned_at";
+    checkpoint_owner, latest_pinned_at, stream";
 
 /// A row that is no lease.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ pub(super) fn upsert(connection: &Connection, application: &str, lease: &Lease) 
     let query = format!(
         "INSERT OR REPLACE INTO kcl_lease (application, {COLUMNS}) VALUES (:application, :key, :owner, :counter, \
          :checkpoint, :sub, :switches, :pending, :pending_sub, :pending_state, :parents, :children, :start, :end, \
-         :checkpoint_owner, :pinned)"
+         :checkpoint_owner, :pinned, :stream)"
     );
     let pending = lease.pending_checkpoint.as_ref();
     let range = lease.hash_key_range;
@@ -93,6 +94,7 @@ pub(super) fn upsert(connection: &Connection, application: &str, lease: &Lease) 
         ":end": range.map(|range| range.end().to_string()),
         ":checkpoint_owner": lease.checkpoint_owner.as_ref().map(WorkerId::as_str),
         ":pinned": lease.latest_pinned_at.map(stored),
+        ":stream": lease.stream.as_deref(),
     })?;
     Ok(())
 }
@@ -126,6 +128,7 @@ fn columns(row: &Row<'_>, key: &str) -> Result<Lease, String> {
         checkpoint: checkpoint(&text("checkpoint")?, needed("checkpoint_sub_sequence_number")?)?,
         parents: shards("parent_shard_ids", &text("parent_shard_ids")?)?,
         hash_key_range: range(optional("starting_hash_key")?, optional("ending_hash_key")?)?,
+        stream: optional("stream")?.map(Into::into),
     });
     lease.owner = optional("lease_owner")?.map(WorkerId::new);
     lease.counter = LeaseCounter::new(needed("lease_counter")?);
