@@ -130,6 +130,10 @@ mod health;
 // Errors of a whole worker.
 mod error;
 
+// What benches drive.
+#[doc(hidden)]
+pub mod benching;
+
 /// For implementing [`RecordProcessor`] and [`LeaseStore`].
 pub use async_trait::async_trait;
 pub use board::{ShardState, ShardStatus, StuckWhy};

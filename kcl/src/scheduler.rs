@@ -194,12 +194,15 @@ impl Drop for Scheduler {
 }
 
 fn settings(config: &ConsumerConfig) -> KeeperSettings {
+    let defaults = KeeperSettings::new(config.worker_id.clone(), config.failover_time, config.seed);
     KeeperSettings {
+        renewal_interval: config.lease_renewal_interval.unwrap_or(defaults.renewal_interval),
+        scan_interval: config.lease_scan_interval.unwrap_or(defaults.scan_interval),
         shard_sync_interval: config.shard_sync_interval,
         max_leases: config.max_leases_for_worker,
         max_leases_to_steal: config.max_leases_to_steal_at_one_time,
         initial_position: config.initial_position,
-        ..KeeperSettings::new(config.worker_id.clone(), config.failover_time, config.seed)
+        ..defaults
     }
 }
 

@@ -59,6 +59,24 @@ impl Observations {
         self.latest = Some(answered_at);
     }
 
+    /// When the next lease of somebody else will have stood still for the failover time, if nothing moves until then.
+    pub(crate) fn next_expiry(
+        &self,
+        leases: &[Lease],
+        held: &BTreeSet<LeaseKey>,
+        failover_time: Duration,
+        now: Instant,
+    ) -> Option<Instant> {
+        let watched = leases.iter().filter(|lease| {
+            !lease.is_finished() && lease.actual_owner().is_some() && !held.contains(&lease.key)
+        });
+        let expiry = |lease: &Lease| {
+            let seen = self.rows.get(&lease.key).filter(|seen| seen.counter == lease.counter)?;
+            seen.counter_since.checked_add(failover_time)
+        };
+        watched.filter_map(expiry).filter(|at| *at > now).min()
+    }
+
     /// For how long the counter of this row was seen to stand still.
     fn still_for(&self, lease: &Lease, now: Instant) -> Duration {
         let seen = self.rows.get(&lease.key).filter(|seen| seen.counter == lease.counter);
@@ -331,6 +349,24 @@ mod tests {
             let moves = view.scan(&leases, start + Duration::from_millis(millis));
             assert_eq!(!taken(&moves).is_empty(), expired, "{millis}");
         }
+    }
+
+    #[test]
+    fn the_next_expiry_is_that_of_the_lease_that_stands_still_longest() {
+        let (mut view, start) = (View::of("ann"), now());
+        view.held = BTreeSet::from([key(3)]);
+        let mut finished = row(4, "bob", 1);
+        finished.checkpoint = Checkpoint::ShardEnd;
+        let at = |counter| {
+            vec![row(0, "bob", 1), row(1, "bob", counter), row(2, "", 1), row(3, "ann", 1), finished.clone()]
+        };
+        view.seen.record(&at(1), D, start);
+        let later = start + Duration::from_secs(4);
+        view.seen.record(&at(2), D, later);
+        let next = |view: &View, now| view.seen.next_expiry(&at(2), &view.held, D, now);
+        assert_eq!(next(&view, later), Some(start + D));
+        assert_eq!(next(&view, start + D), Some(later + D), "one that is over is not waited for");
+        assert_eq!(next(&view, later + D), None);
     }
 
     #[test]

@@ -253,7 +253,6 @@ impl Running {
         if self.stopping {
             return;
         }
-        self.agenda.scanned(now, leases.len(), &mut self.rng);
         self.reports().board.scanned(now);
         self.observations.record(leases, self.settings.failover_time, answered_at);
         self.note_marks(leases);
@@ -268,9 +267,25 @@ impl Running {
             bounds: self.settings.bounds(),
             now,
         };
-        for one in assign::plan(leases, &situation, &mut self.rng) {
+        let moves = assign::plan(leases, &situation, &mut self.rng);
+        if moves.is_empty() && self.taking.is_empty() && self.is_alone(leases) {
+            self.agenda.scanned_alone(now, &mut self.rng);
+        } else {
+            self.agenda.scanned(now, leases.len(), &mut self.rng);
+        }
+        let next = self.observations.next_expiry(leases, &held, self.settings.failover_time, now);
+        if let Some(at) = next {
+            self.agenda.scan_by(at);
+        }
+        for one in moves {
             self.make(one);
         }
+    }
+
+    /// Whether this worker holds every lease that there is to hold.
+    fn is_alone(&self, leases: &[Lease]) -> bool {
+        let unfinished = leases.iter().filter(|lease| !lease.is_finished());
+        !leases.is_empty() && unfinished.into_iter().all(|lease| self.held.contains_key(&lease.key))
     }
 
     /// Keeps the marks that stand: rows that name this worker while the old owner still has them, or has just let go.
@@ -367,13 +382,15 @@ impl Running {
             match belief.end() {
                 Some(End::Expired) => {
                     self.left_behind.insert(key, belief.left_behind().collect());
+                    self.agenda.scan_soon(now);
                 }
                 None => {
                     // The shard is done: its children wait for an owner, and the listing may know more of them.
                     self.agenda.scan_soon(now);
                     self.agenda.sync_soon(now);
                 }
-                Some(_) => {}
+                // Somebody else is there, or somebody may take it: a worker that was alone looks again.
+                Some(_) => self.agenda.scan_soon(now),
             }
         }
     }

@@ -48,6 +48,36 @@ impl Terms {
     }
 }
 
+impl Terms {
+    /// How much later than due a renewal may be made for the sake of a checkpoint: a quarter of the interval, and never
+    /// more than a quarter of what belief has left by then, so that there is time to try again.
+    fn patience(&self) -> Duration {
+        self.renewal_interval.min(self.belief().saturating_sub(self.renewal_interval)) / 4
+    }
+}
+
+/// When the application checkpoints: those at a steady pace make renewals needless, if these wait for them a little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Rhythm {
+    last: Option<Instant>,
+    gap: Option<Duration>,
+}
+
+impl Rhythm {
+    fn checkpointed(&mut self, at: Instant) {
+        self.gap = self.last.map(|last| at.saturating_duration_since(last));
+        self.last = Some(at);
+    }
+
+    /// `due`, or right after the next checkpoint if that is to be expected within `patience` of it.
+    fn postponed(&self, due: Instant, patience: Duration) -> Instant {
+        let Some((last, gap)) = self.last.zip(self.gap) else { return due };
+        // Some of the patience is for a checkpoint that comes late itself.
+        let (expected, spare) = (last + gap, patience / 4);
+        if expected + spare >= due && expected + spare <= due + patience { expected + spare } else { due }
+    }
+}
+
 /// What a write is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -130,6 +160,8 @@ pub(crate) struct Tenure {
     asked: Option<(WorkerId, Instant)>,
     /// The largest checkpoint ever tried: a late, larger one may still land.
     floor: Checkpoint,
+    /// When checkpoints come, as far as that can be told.
+    rhythm: Rhythm,
     finished: bool,
     end: Option<End>,
 }
@@ -155,6 +187,7 @@ impl Tenure {
             adopted: true,
             asked: None,
             floor: row.checkpoint,
+            rhythm: Rhythm::default(),
             finished: false,
             end: None,
             row,
@@ -200,10 +233,14 @@ impl Tenure {
         if self.finished || self.end.is_some() { None } else { self.valid_until() }
     }
 
-    /// When the next renewal is due; in the past when the counter was adopted.
+    /// When the next renewal is due; in the past when the counter was adopted. A little later if a checkpoint, which
+    /// renews as well, is likely to come until then.
     pub(crate) fn renew_at(&self) -> Instant {
         match self.confirmed_at {
-            Some(sent_at) if !self.adopted => sent_at + self.terms.renewal_interval,
+            Some(sent_at) if !self.adopted => {
+                let due = sent_at + self.terms.renewal_interval;
+                self.rhythm.postponed(due, self.terms.patience())
+            }
             _ => self.confirmed_at.unwrap_or(self.began_at),
         }
     }
@@ -280,7 +317,12 @@ impl Tenure {
             return Next::Over;
         }
         match answer {
-            Answer::Applied(row) => self.applied(row, sent_at),
+            Answer::Applied(row) => {
+                if matches!(operation, Operation::Checkpoint { .. }) {
+                    self.rhythm.checkpointed(sent_at);
+                }
+                self.applied(row, sent_at)
+            }
             Answer::Refused(None) => self.over(End::Deleted),
             Answer::Refused(Some(row)) => self.refused(operation, row),
             Answer::InDoubt => {
@@ -419,6 +461,53 @@ mod tests {
         assert_eq!(write(&mut tenure, &Purpose::Checkpoint(at(9)), start + secs(2)), Next::Done);
         assert_eq!(tenure.expires_at(), Some(start + secs(2) + TERMS.belief()));
         assert_eq!(tenure.renew_at(), start + secs(5));
+    }
+
+    #[test]
+    fn a_renewal_waits_a_little_for_the_checkpoint_that_the_pace_promises() {
+        let start = now();
+        let mut tenure = taken(start);
+        for second in [1, 10, 19] {
+            assert_eq!(
+                write(&mut tenure, &Purpose::Checkpoint(at(second)), start + secs(second)),
+                Next::Done
+            );
+        }
+        // Every 9 s: the next at 28, and renewals after 3 and 6 s.
+        assert_eq!(tenure.renew_at(), start + secs(22));
+        write(&mut tenure, &Purpose::Renew, start + secs(22));
+        assert_eq!(tenure.renew_at(), start + secs(25));
+        write(&mut tenure, &Purpose::Renew, start + secs(25));
+        assert_eq!(
+            tenure.renew_at(),
+            start + secs(28) + TERMS.patience() / 4,
+            "due at 28, when a checkpoint is expected"
+        );
+        assert!(tenure.renew_at() < tenure.expires_at().unwrap());
+    }
+
+    #[test]
+    fn no_pace_makes_a_renewal_wait_longer_than_its_patience() {
+        for interval in [1_000, 3_308, 5_500, 9_000] {
+            let terms = Terms { renewal_interval: Duration::from_millis(interval), ..TERMS };
+            let start = now();
+            for gap in (100..30_000).step_by(37) {
+                let mut tenure = Tenure::taken(worker("ann"), terms, row(1, "ann", 5), start);
+                for (number, millis) in [(1, 10), (2, 10 + gap)] {
+                    write(
+                        &mut tenure,
+                        &Purpose::Checkpoint(at(number)),
+                        start + Duration::from_millis(millis),
+                    );
+                    let sent_at = start + Duration::from_millis(millis);
+                    let due = sent_at + terms.renewal_interval;
+                    assert!(tenure.renew_at() >= due && tenure.renew_at() <= due + terms.patience());
+                    assert!(due + terms.patience() < sent_at + terms.belief());
+                    // Renewed meanwhile, or belief would have ended.
+                    tenure.confirmed_at = Some(start + Duration::from_millis(10 + gap));
+                }
+            }
+        }
     }
 
     #[test]

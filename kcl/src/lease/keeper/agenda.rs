@@ -4,11 +4,14 @@
 //!
 //! - *Renew* at a third of the failover time, counted from the latest successful write of that lease: two attempts may
 //!   fail before belief ends, and a checkpoint saves a renewal.
-//! - *Scan* every second while the table is small. A lease that was given up is seen only by a scan, so the interval bounds
-//!   how long a clean hand-over takes. A table of 100 rows is one read unit of a database that bills 4 kB units: a few
-//!   cents a month. The interval grows by 10 ms for each row beyond, so that the cost of scanning stays level, up to half
-//!   the failover time, beyond which failover itself would suffer. A tenth of it is jitter, so that workers that started
-//!   together do not scan, and take, in the same instant.
+//! - *Scan* every 850 ms while the table is small and other workers live. A lease that was given up is seen only by a scan,
+//!   so the interval bounds how long a clean hand-over takes; and the last write of a worker that died counts from the scan
+//!   that first shows it, so it bounds what failover costs beyond the failover time (docs/decisions/0007). It grows by
+//!   10 ms for each row beyond 85, so that the cost of scanning stays level, up to half the failover time. A tenth of it is
+//!   jitter, so that workers that started together do not scan, and take, in the same instant. The scan that may find a
+//!   lease expired is not left to the interval: it is made when that lease will have stood still for long enough.
+//! - A worker that is *alone* and has all there is scans every three failover times; with the sync's own listing that is what
+//!   Java's workers read. Who joins asks for leases, and that shows in the answers to its own writes.
 //! - *Sync* with the stream's shards every minute, at the end of a shard, and when told.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,6 +80,7 @@ pub(crate) struct Agenda {
     renewing: usize,
     scan_interval: Duration,
     longest_scan_interval: Duration,
+    scan_interval_alone: Duration,
     sync_interval: Duration,
 }
 
@@ -92,6 +96,7 @@ impl Agenda {
             renewing: 0,
             scan_interval,
             longest_scan_interval: scan_interval.max(failover_time / 2),
+            scan_interval_alone: scan_interval.max(failover_time * 3),
             sync_interval,
         }
     }
@@ -112,6 +117,18 @@ impl Agenda {
         let rows = u32::try_from(rows).unwrap_or(u32::MAX);
         let stretched = PAUSE_PER_ROW.saturating_mul(rows).min(self.longest_scan_interval);
         self.scan.done(now, jittered(self.scan_interval.max(stretched), rng));
+    }
+
+    /// As `scanned`, with nobody else there and nothing to take.
+    pub(crate) fn scanned_alone(&mut self, now: Instant, rng: &mut impl Rng) {
+        self.scan.done(now, jittered(self.scan_interval_alone, rng));
+    }
+
+    /// Scan at `at`, if that is earlier than planned.
+    pub(crate) fn scan_by(&mut self, at: Instant) {
+        if !self.scan.running {
+            self.scan.at = self.scan.at.map(|planned| planned.min(at));
+        }
     }
 
     pub(crate) fn synced(&mut self, now: Instant, rng: &mut impl Rng) {
@@ -210,6 +227,31 @@ mod tests {
         let at = agenda.wake_at().unwrap();
         assert!(at >= start + SECOND * 19 / 20 && at <= start + SECOND * 21 / 20);
         assert_eq!(all(&mut agenda, at), [Due::Scan]);
+    }
+
+    #[test]
+    fn a_worker_alone_scans_seldom_until_it_is_told_of_another() {
+        let (mut agenda, mut rng, start) = agenda();
+        agenda.start(start, &mut rng);
+        all(&mut agenda, start);
+        agenda.scanned_alone(start, &mut rng);
+        assert!(agenda.wake_at().unwrap() >= start + D * 28 / 10);
+        agenda.scan_soon(start + SECOND);
+        assert_eq!(all(&mut agenda, start + SECOND), [Due::Scan]);
+    }
+
+    #[test]
+    fn a_scan_is_made_when_a_lease_may_have_expired() {
+        let (mut agenda, mut rng, start) = agenda();
+        agenda.start(start, &mut rng);
+        all(&mut agenda, start);
+        agenda.scan_by(start);
+        assert_eq!(all(&mut agenda, start), [], "one is under way");
+        agenda.scanned(start, 3, &mut rng);
+        agenda.scan_by(start + D);
+        assert!(agenda.wake_at().unwrap() < start + D, "not later than planned");
+        agenda.scan_by(start + SECOND / 10);
+        assert_eq!(all(&mut agenda, start + SECOND / 10), [Due::Scan]);
     }
 
     #[test]
