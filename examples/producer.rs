@@ -24,6 +24,9 @@ struct Arguments {
     /// Seconds between two lines.
     #[arg(long, default_value_t = 2.0)]
     every: f64,
+    /// Set a knob of the producer by name, as in a Java KPL properties file; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
     /// Stop after this many lines; by default ctrl-c stops.
     #[arg(long)]
     count: Option<u64>,
@@ -47,7 +50,8 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error + Sen
     if stream.created {
         println!("created stream {}", stream.name);
     }
-    let producer = Producer::start(&stream.client, ProducerConfig::new(stream.name.as_str()))?;
+    let config = ProducerConfig::from_properties(stream.name.as_str(), &arguments.set.join("\n"))?;
+    let producer = Producer::start(&stream.client, config)?;
     let mut input = BufReader::new(stdin()).lines();
     for number in 1..=arguments.count.unwrap_or(u64::MAX) {
         let line = tokio::select! {

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use kinesis_shard::ShardMap;
 
-use crate::error::WaitedIn;
+use crate::config::Ordering;
+use crate::error::{PutErrorReason, WaitedIn};
 use crate::pipeline::kinesis_record::KinesisRecord;
 use crate::pipeline::summary::StreamSummary;
 use crate::pipeline::{Parked, Pipeline, Why, division};
@@ -90,6 +91,10 @@ impl Pipeline {
             let question = self.watch.want(now);
             return self.park(now, question, Why::Unrouted, record);
         };
+        if self.auto() && self.settings.ordering == Ordering::PerShard {
+            // Accepted before it was known. Rather handed back than stored in any order.
+            return self.fail(now, record, PutErrorReason::OrderImpossible);
+        }
         if self.auto() {
             return self.route_anywhere(now, map.open_count(), record);
         }

@@ -488,6 +488,44 @@ fn a_record_whose_shard_stays_unknown_expires_in_doubt() {
 }
 
 #[test]
+fn in_ordered_mode_what_is_queued_is_handed_back_when_the_stream_begins_to_ignore_keys() {
+    let mut rig = Rig::new(Settings { ordering: Ordering::PerShard, ..settings() });
+    rig.pipeline.shard_map(rig.now, &shard_map(1));
+    let in_flight = rig.plain("a");
+    let request = rig.request();
+    let queued = rig.aggregate(&keys(3));
+    assert!(rig.steps().is_empty(), "it waits for the one before");
+    let auto = summary::StreamSummary { max_record_bytes: 1 << 20, auto: true };
+    assert!(rig.pipeline.described(rig.now, auto));
+    rig.answer(request.id, vec![stored(ZERO, 1)]);
+    assert!(rig.after(Duration::from_secs(1)).is_empty());
+    ok(&in_flight);
+    for (key, ticket) in keys(3).iter().zip(&queued) {
+        assert_eq!(err(ticket).reason(), &PutErrorReason::OrderImpossible);
+        assert_eq!(err(ticket).record().map(|record| record.partition_key), Some(key.clone()));
+        assert!(!err(ticket).may_have_been_written());
+    }
+}
+
+#[test]
+fn a_pipeline_that_is_stuck_says_why_once_and_then_every_minute() {
+    let mut rig = Rig::new(Settings { ttl: Duration::from_mins(5), ..settings() });
+    rig.pipeline.shard_map(rig.now, &shard_map(1));
+    rig.plain("a");
+    let request = rig.request();
+    while rig.now < start() + Duration::from_mins(2) {
+        rig.steps();
+        rig.now = rig.wait.expect("it looks again");
+    }
+    assert_eq!(rig.reports.len(), 2, "{:?}", rig.reports);
+    assert!(rig.reports[0].to_string().contains("requests are not answered, the oldest for 10."));
+    rig.answer(request.id, vec![stored(ZERO, 1)]);
+    rig.steps();
+    rig.after(Duration::from_hours(1));
+    assert_eq!(rig.reports.len(), 2, "nothing waits any more");
+}
+
+#[test]
 fn no_more_requests_are_in_flight_than_allowed() {
     let mut rig = Rig::new(Settings {
         max_in_flight: 2,

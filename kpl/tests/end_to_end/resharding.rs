@@ -87,6 +87,47 @@ async fn what_is_still_buffered_when_the_map_changes_follows_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_old_map_stays_in_use_while_the_new_one_is_fetched() {
+    let sim = sim(6, 4);
+    let producer = start(&sim, config());
+    producer.ready().await.unwrap();
+    let _slow = sim.rule(Rule::operation("ListShards").then(Verdict::Delay(5 * SECOND)));
+    sim.split_shard(STREAM, "shardId-000000000000");
+    // What lands on a child makes the producer ask; the answer takes five seconds.
+    let split = put_all(&producer, 0..400).await;
+    tokio::time::sleep(SECOND).await;
+    let began = crate::common::Stopwatch::start();
+    let meanwhile = answers(
+        put_all(&producer, 400..800)
+            .await
+            .into_iter()
+            .filter(|(record, _)| {
+                // The shards that were not split.
+                record.hash_key() > kpl::HashKey::new(u128::MAX / 4)
+            })
+            .collect(),
+    )
+    .await;
+    all_delivered(&meanwhile);
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    assert!(meanwhile.len() > 200);
+    all_delivered(&answers(split).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_of_many_pages_is_one_map() {
+    let sim = Sim::builder().seed(7).limits(kinesis_sim::Limits::Off).build();
+    sim.create_stream(STREAM, 2500);
+    let producer = start(&sim, config());
+    let answers = answers(put_all(&producer, 0..1000).await).await;
+    all_delivered(&answers);
+    assert_eq!(producer.stats().shard_map_questions, 1);
+    assert_eq!(producer.stats().wrong_shard, 0);
+    let pages = sim.trace().iter().filter(|line| line.contains("ListShards")).count();
+    assert_eq!(pages, 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn listings_that_fail_during_a_split_delay_and_lose_nothing() {
     let sim = sim(4, 1);
     let producer = start(&sim, config());

@@ -76,6 +76,7 @@ async fn closing_one_stream_refuses_its_waiting_puts_and_leaves_the_others_alone
     assert_eq!(clicks.close(SECOND).await.left, 0);
     let error = on_clicks.await.expect_err("closed");
     assert_eq!((error.reason(), error.record()), (&PutErrorReason::Closed, Some(large("second"))));
+    assert!(first.answer().is_none(), "refused at once, not when there was room");
     first.await.expect("delivered");
     on_orders.await.expect("accepted").await.expect("delivered");
     // A new one of that name works.
