@@ -10,6 +10,7 @@ use crate::board::Progress;
 use crate::event::ConsumerEvent;
 use crate::lease::held::{HeldLease, HeldLeaseError};
 use crate::lease::{LeaseStoreError, WorkerId};
+use crate::pauses::Pauses;
 use crate::reports::Reports;
 
 mod positions;
@@ -117,6 +118,7 @@ pub(crate) struct Notes {
     pub(crate) reports: Reports,
     pub(crate) progress: Arc<Progress>,
     pub(crate) clock: Clock,
+    pub(crate) pauses: Arc<Pauses>,
 }
 
 impl Notes {
@@ -157,6 +159,17 @@ impl Checkpointer {
     /// The shard.
     pub fn shard_id(&self) -> &ShardId {
         &self.shared.shard_id
+    }
+
+    /// Lets this shard stand still, from after the running call on: no record of it is read or handed over until
+    /// [`resume`](Self::resume). See [`Scheduler::pause`](crate::Scheduler::pause).
+    pub fn pause(&self) {
+        self.shared.notes.pauses.pause(self.shared.lease.key().clone());
+    }
+
+    /// Lets this shard go on. Any clone can do that, from any task.
+    pub fn resume(&self) {
+        self.shared.notes.pauses.resume(self.shared.lease.key());
     }
 
     /// Checkpoints at the last record handed over, the batch of the running call included.

@@ -42,10 +42,15 @@ impl ReadFrom {
     /// Where a tenure starts; `None` if the shard has been read to its end.
     ///
     /// A sequence number is opened *at*, not after: the rest of an aggregate may still be undelivered.
-    pub(crate) fn start(checkpoint: Checkpoint, initial: InitialPosition) -> Option<Self> {
+    /// `LATEST` is what it was when an earlier tenure first opened it, if it wrote that down.
+    pub(crate) fn start(
+        checkpoint: Checkpoint,
+        pinned: Option<SystemTime>,
+        initial: InitialPosition,
+    ) -> Option<Self> {
         match checkpoint {
             Checkpoint::TrimHorizon => Some(Self::TrimHorizon),
-            Checkpoint::Latest => Some(Self::Latest),
+            Checkpoint::Latest => Some(pinned.map_or(Self::Latest, Self::AtTimestamp)),
             Checkpoint::AtTimestamp => Some(match initial {
                 InitialPosition::AtTimestamp(time) => Self::AtTimestamp(time),
                 // The row asks for a time that is no longer configured: reading too much is the safe side.
@@ -150,6 +155,10 @@ pub(crate) enum ReadError {
     Throttled,
     #[error("the iterator is older than five minutes: a new one is opened at the same position")]
     ExpiredIterator,
+    #[error(
+        "the service refuses the start time ({0}); if it lies in the future, reading begins once it has come: it is tried again"
+    )]
+    StartTime(Arc<str>),
     #[error("the service refused an argument ({0}): a new iterator is opened")]
     InvalidArgument(Arc<str>),
     #[error(
@@ -284,6 +293,10 @@ pub(crate) trait Fetcher: Send + Debug {
     /// The outcome of the last step. The bytes that it queued, which are held until they are taken.
     fn answered(&mut self, now: Instant, answer: FetchAnswer) -> usize;
 
+    /// What `LATEST` means from now on: it is written down, so that an iterator that expires before the first record, and
+    /// a later owner of the lease, go on there.
+    fn pin(&mut self, at: SystemTime);
+
     /// The oldest batch that has not been handed over.
     fn take(&mut self) -> Option<Fetched>;
 
@@ -311,7 +324,12 @@ mod tests {
             (Checkpoint::ShardEnd, InitialPosition::TrimHorizon, None),
         ];
         for (checkpoint, initial, expected) in table {
-            assert_eq!(ReadFrom::start(checkpoint, initial), expected, "{checkpoint:?} {initial:?}");
+            assert_eq!(ReadFrom::start(checkpoint, None, initial), expected, "{checkpoint:?} {initial:?}");
+            if checkpoint != Checkpoint::Latest {
+                assert_eq!(ReadFrom::start(checkpoint, Some(time), initial), expected, "{checkpoint:?}");
+            }
         }
+        let pinned = ReadFrom::start(Checkpoint::Latest, Some(time), InitialPosition::Latest);
+        assert_eq!(pinned, Some(ReadFrom::AtTimestamp(time)));
     }
 }

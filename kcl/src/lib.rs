@@ -103,6 +103,9 @@ mod checkpoint;
 // Runs one shard.
 mod shard_task;
 
+// Shards that stand still by the application's wish.
+mod pauses;
+
 // News for many tasks.
 mod bell;
 

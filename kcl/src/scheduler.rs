@@ -146,6 +146,24 @@ impl Scheduler {
         self.shared.context.failure().await
     }
 
+    /// Lets a shard stand still: no record of it is read or handed over until [`resume`](Self::resume). A running call may
+    /// finish. Whether it was not paused before.
+    ///
+    /// The lease is kept, so nobody else processes the shard; a shutdown, or the loss of the lease, is told to the processor
+    /// as always. What is read already stays in memory, within the budget. A pause belongs to this worker: it holds for a
+    /// shard that is gained later too, and ends with the worker. Records older than the stream's retention are gone when
+    /// a pause lasted longer than that.
+    ///
+    /// A processor can do the same to its own shard: [`Checkpointer::pause`](crate::Checkpointer::pause).
+    pub fn pause(&self, shard: impl Into<LeaseKey>) -> bool {
+        self.shared.context.pauses.pause(shard.into())
+    }
+
+    /// Lets a paused shard go on where it stood. Whether it was paused.
+    pub fn resume(&self, shard: impl Into<LeaseKey>) -> bool {
+        self.shared.context.pauses.resume(&shard.into())
+    }
+
     /// Counters since the start.
     pub fn stats(&self) -> ConsumerStats {
         self.shared.context.stats.snapshot()

@@ -130,6 +130,10 @@ pub(crate) struct ShardConsumerSettings {
 }
 
 /// See the module and the diagram above `State`.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is set by an event of its own, and none excludes another"
+)]
 #[derive(Debug)]
 pub(crate) struct ShardConsumer {
     settings: ShardConsumerSettings,
@@ -144,6 +148,7 @@ pub(crate) struct ShardConsumer {
     met_processor: bool,
     lost: bool,
     shutdown: bool,
+    paused: bool,
 }
 
 impl ShardConsumer {
@@ -159,6 +164,7 @@ impl ShardConsumer {
             met_processor: false,
             lost: false,
             shutdown: false,
+            paused: false,
         }
     }
 
@@ -172,7 +178,7 @@ impl ShardConsumer {
         if let State::Complete(end) = self.state {
             return Step::Complete(end);
         }
-        if self.begun.is_some() {
+        if self.begun.is_some() || (self.paused && matches!(self.state, State::Processing { .. })) {
             return Step::Idle;
         }
         if let Some(not_before) = self.not_before
@@ -199,7 +205,13 @@ impl ShardConsumer {
 
     /// Whether records of this shard are wanted at all.
     pub(crate) fn reads(&self) -> bool {
-        matches!(self.state, State::Processing { .. }) && !self.lost && !self.shutdown
+        matches!(self.state, State::Processing { .. }) && !self.lost && !self.shutdown && !self.paused
+    }
+
+    /// The application wants the shard to stand still, or to go on. A running call may finish; none begins. The lease is
+    /// kept; losing it, or a shutdown, is told all the same. Whether that changes anything.
+    pub(crate) fn set_paused(&mut self, paused: bool) -> bool {
+        std::mem::replace(&mut self.paused, paused) != paused
     }
 
     /// Whether the end of a parent would change anything.

@@ -1,7 +1,7 @@
 //! Runs one [`ShardConsumer`]: reads, delivers, and carries its steps out. It decides nothing.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::{BoxFuture, FutureExt, pending};
 use kinesis_shard::{Checkpoint, ShardId};
@@ -93,7 +93,9 @@ impl ShardTask {
             failure_policy: config.failure_policy,
             seed,
         };
-        let from = ReadFrom::start(start.checkpoint, config.initial_position);
+        let pinned =
+            start.latest_pinned_at.map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+        let from = ReadFrom::start(start.checkpoint, pinned, config.initial_position);
         let fetcher =
             from.map(|from| retrieval::fetcher(config, shard_id.clone(), from, seed.wrapping_add(1)));
         let after = match start.checkpoint {
@@ -116,6 +118,7 @@ impl ShardTask {
             reports: context.reports.clone(),
             progress: Arc::clone(&progress),
             clock: context.clock.clone(),
+            pauses: Arc::clone(&context.pauses),
         };
         Self {
             checkpointer: Checkpointer::new(lease.clone(), notes),
@@ -145,6 +148,8 @@ impl ShardTask {
         tokio::pin!(lost, asked);
         let (mut watch_lease, mut watch_asked, mut watch_shutdown) = (true, true, true);
         let mut parents_seen = context.parents.rings();
+        let mut pauses_seen = context.pauses.changed.rings();
+        self.look_at_pauses();
         context.stats.lag(&self.shard_id, 0);
         context.reports.board.enter(lease.key().clone(), Arc::clone(&self.progress));
         loop {
@@ -184,12 +189,23 @@ impl ShardTask {
                     self.reading = None;
                     self.read(context.clock.now(), read);
                 }
+                seen = context.pauses.changed.beyond(pauses_seen) => {
+                    pauses_seen = seen;
+                    self.look_at_pauses();
+                }
                 seen = context.parents.beyond(parents_seen), if self.consumer.waits_on_parents() => {
                     parents_seen = seen;
                     self.consumer.parent_may_have_ended();
                 }
                 () = sleep(&context, wake_at), if wake_at.is_some() => {}
             }
+        }
+    }
+
+    fn look_at_pauses(&mut self) {
+        let paused = self.context.pauses.contains(self.lease.key());
+        if self.consumer.set_paused(paused) {
+            self.progress.paused(paused, self.context.clock.now());
         }
     }
 
@@ -214,8 +230,8 @@ impl ShardTask {
                 if !matches!(step, FetchStep::NextEvent { .. }) {
                     self.progress.read(ReadState::Sent, now);
                 }
-                let (context, shard) = (Arc::clone(&self.context), self.shard_id.clone());
-                self.reading = Some(read::read(context, shard, step, self.subscription.take()).boxed());
+                let (context, lease) = (Arc::clone(&self.context), self.lease.clone());
+                self.reading = Some(read::read(context, lease, step, self.subscription.take()).boxed());
                 None
             }
         }
@@ -366,6 +382,9 @@ impl ShardTask {
             self.progress.polled(None, now);
         }
         self.subscription = read.subscription;
+        if let Some(at) = read.pinned {
+            fetcher.pin(at);
+        }
         self.holding.settle(fetcher.answered(now, read.answer));
         for event in fetcher.take_events() {
             self.context.note(&self.progress, event);

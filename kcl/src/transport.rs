@@ -30,20 +30,35 @@ use crate::lease::keeper::{ListShards, WhichShards};
 mod consumer;
 
 pub(crate) use consumer::EventStream;
+// The service's clock.
+mod service_date;
+
 use consumer::StreamConsumer;
 pub use consumer::deregister_stream_consumer;
+use service_date::ServiceDate;
+
+/// Something that was opened, and when by the service's clock (rounded down), if the answer told.
+#[derive(Debug)]
+pub(crate) struct Opened<T> {
+    pub(crate) what: T,
+    pub(crate) at: Option<SystemTime>,
+}
 
 /// The calls that reading a stream needs. Each is one attempt.
 #[async_trait]
 pub(crate) trait Transport: Send + Sync + Debug {
     /// Opens an iterator.
-    async fn open(&self, shard: &ShardId, from: ReadFrom) -> Result<ShardIterator, ReadError>;
+    async fn open(&self, shard: &ShardId, from: ReadFrom) -> Result<Opened<ShardIterator>, ReadError>;
 
     /// Reads up to `limit` Kinesis records.
     async fn read(&self, iterator: &ShardIterator, limit: u32) -> Result<GetRecordsAnswer, ReadError>;
 
     /// Opens a subscription, as a consumer that is registered if need be.
-    async fn subscribe(&self, shard: &ShardId, from: ReadFrom) -> Result<Box<dyn EventStream>, ReadError>;
+    async fn subscribe(
+        &self,
+        shard: &ShardId,
+        from: ReadFrom,
+    ) -> Result<Opened<Box<dyn EventStream>>, ReadError>;
 
     /// Every shard that the stream still lists.
     async fn shards(&self) -> Result<Vec<Shard>, ListShardsError>;
@@ -86,7 +101,7 @@ impl SdkTransport {
 
 #[async_trait]
 impl Transport for SdkTransport {
-    async fn open(&self, shard: &ShardId, from: ReadFrom) -> Result<ShardIterator, ReadError> {
+    async fn open(&self, shard: &ShardId, from: ReadFrom) -> Result<Opened<ShardIterator>, ReadError> {
         let request = self
             .client
             .get_shard_iterator()
@@ -106,11 +121,11 @@ impl Transport for SdkTransport {
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(number.to_string()),
         };
-        let answer = request.send().await.map_err(|error| read_error(&error))?;
-        answer
-            .shard_iterator
-            .map(ShardIterator::new)
-            .ok_or_else(|| ReadError::Malformed("no iterator in it".into()))
+        let date = ServiceDate::default();
+        let call = request.customize().interceptor(date.clone());
+        let answer = call.send().await.map_err(|error| read_error(&error))?;
+        let text = answer.shard_iterator.ok_or_else(|| ReadError::Malformed("no iterator in it".into()))?;
+        Ok(Opened { what: ShardIterator::new(text), at: date.read() })
     }
 
     async fn read(&self, iterator: &ShardIterator, limit: u32) -> Result<GetRecordsAnswer, ReadError> {
@@ -120,7 +135,11 @@ impl Transport for SdkTransport {
         answer_from_sdk(answer)
     }
 
-    async fn subscribe(&self, shard: &ShardId, from: ReadFrom) -> Result<Box<dyn EventStream>, ReadError> {
+    async fn subscribe(
+        &self,
+        shard: &ShardId,
+        from: ReadFrom,
+    ) -> Result<Opened<Box<dyn EventStream>>, ReadError> {
         self.consumer.subscribe(shard, from).await
     }
 

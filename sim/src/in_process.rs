@@ -16,7 +16,10 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::date_time::Format;
+use http::header;
 use http_body_util::BodyExt;
 
 use crate::door::{Door, NoAnswer};
@@ -48,8 +51,14 @@ impl HttpConnector for SimHttpClient {
             // Polled to its end: the SDK's stalled-stream protection counts what is polled, not what is peeked at.
             let body = body.collect().await.map_err(ConnectorError::user)?.to_bytes();
             match door.exchange(&parts, body, Some(caller)).await {
-                Ok(response) => HttpResponse::try_from(response.map(sdk_body))
-                    .map_err(|error| ConnectorError::other(error.into(), None)),
+                Ok(mut response) => {
+                    let now = DateTime::from_millis(i64::try_from(door.now()).unwrap_or(i64::MAX));
+                    let date = now.fmt(Format::HttpDate).ok().and_then(|text| text.parse().ok());
+                    // What the HTTP server adds by itself: clients learn the service's time from it.
+                    response.headers_mut().extend(date.map(|date| (header::DATE, date)));
+                    HttpResponse::try_from(response.map(sdk_body))
+                        .map_err(|error| ConnectorError::other(error.into(), None))
+                }
                 Err(NoAnswer::ConnectionBroken) => Err(ConnectorError::io(
                     io::Error::new(io::ErrorKind::ConnectionReset, "the simulated connection broke").into(),
                 )),

@@ -167,7 +167,6 @@ impl Progress {
     }
 
     /// Reading was paused, or goes on, by the application's wish.
-    #[expect(dead_code, reason = "the place for pausing a shard, which is not built yet")]
     pub(crate) fn paused(&self, paused: bool, now: Instant) {
         let mut written = self.written();
         written.paused = paused;

@@ -16,7 +16,7 @@
 //! open and unread, so that the connection's own flow control holds the service back.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use kinesis_shard::{Backoff, ShardId, limits};
 
@@ -140,12 +140,12 @@ impl FanOut {
             ReadError::InUse(_) => self.in_use(now),
             ReadError::Throttled => self.events.push_back(FetchEvent::Throttled),
             error => {
-                match error {
+                match &error {
                     ReadError::NotFound => self.state = State::Confirming { at_end: false },
                     ReadError::InvalidArgument(_) => self.events.extend(self.position.refused()),
                     _ => {}
                 }
-                self.events.push_back(FetchEvent::Failed(error));
+                self.events.push_back(FetchEvent::Failed(self.position.explain(error)));
             }
         }
     }
@@ -315,6 +315,10 @@ impl Fetcher for FanOut {
             batch.ended = next.ended;
         }
         Some(batch)
+    }
+
+    fn pin(&mut self, at: SystemTime) {
+        self.position.pin(at);
     }
 
     fn take_events(&mut self) -> VecDeque<FetchEvent> {

@@ -14,9 +14,9 @@
 //! An error, or an answer that only looks like the end, never ends a shard: listing the stream's shards must confirm it.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use kinesis_shard::{Backoff, ShardId, limits};
+use kinesis_shard::{Backoff, ShardId};
 
 use super::confirmation::{Confirmation, Verdict};
 use super::position::Position;
@@ -28,14 +28,16 @@ use super::{
 // How much to ask for.
 mod appetite;
 
+// How fast to ask.
+mod pace;
+
 use appetite::Appetite;
+use pace::Pace;
 
 /// Batches that may wait, the KCL's `maxPendingProcessRecordsInput`.
 const MAX_WAITING_BATCHES: usize = 4;
 /// Bytes beyond which one shard reads no further ahead, the KCL's 8 MiB: one slow shard must not take the whole budget.
 const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
-/// The service takes five reads a second for one shard; evenly spaced, so that no burst starves another application.
-const CALL_SPACING: Duration = Duration::from_millis(1_000 / limits::SHARD_READ_CALLS_PER_SECOND);
 
 /// The part of the configuration that polling needs.
 #[derive(Debug, Clone)]
@@ -69,6 +71,7 @@ pub(crate) struct Polling {
     position: Position,
     confirmation: Confirmation,
     appetite: Appetite,
+    pace: Pace,
     call_began: Option<Instant>,
     not_before: Option<Instant>,
     backoff: Backoff,
@@ -81,6 +84,7 @@ impl Polling {
         let backoff = Backoff::new(settings.backoff, settings.max_backoff, 2.0, settings.seed);
         Self {
             appetite: Appetite::new(settings.max_records),
+            pace: Pace::new(settings.idle_time),
             settings,
             state: State::Closed,
             position: Position::new(start),
@@ -116,18 +120,23 @@ impl Polling {
                     ReadError::InvalidArgument(_) => self.events.extend(self.position.refused()),
                     _ => {}
                 }
-                self.failed(now, error);
+                self.failed(now, self.position.explain(error));
             }
         }
     }
 
     fn failed(&mut self, now: Instant, error: ReadError) {
+        let throttled = error == ReadError::Throttled;
         self.events.push_back(match error {
             ReadError::ExpiredIterator => FetchEvent::ExpiredIterator,
             ReadError::Throttled => FetchEvent::Throttled,
             error => FetchEvent::Failed(error),
         });
-        self.pause(now);
+        if throttled && matches!(self.state, State::Reading(_)) {
+            self.not_before = Some(now + self.pace.refused());
+        } else {
+            self.pause(now);
+        }
     }
 
     fn read(&mut self, now: Instant, result: Result<GetRecordsAnswer, ReadError>) -> usize {
@@ -216,11 +225,7 @@ impl Polling {
         let caught_up =
             answer.millis_behind_latest.map_or(answer.records.is_empty(), |millis_behind| millis_behind == 0);
         let bytes: usize = answer.records.iter().map(|record| record.data.len()).sum();
-        let debt = Duration::from_micros(
-            (bytes as u64).saturating_mul(1_000_000) / limits::SHARD_READ_BYTES_PER_SECOND,
-        );
-        let spacing = if caught_up { self.settings.idle_time } else { CALL_SPACING };
-        self.not_before = Some(began + spacing.max(debt));
+        self.not_before = Some(self.pace.answered(began, caught_up, bytes));
     }
 
     fn listed(&mut self, now: Instant, listing: Listing) -> usize {
@@ -286,6 +291,10 @@ impl Fetcher for Polling {
 
     fn take(&mut self) -> Option<Fetched> {
         self.waiting.pop_front()
+    }
+
+    fn pin(&mut self, at: SystemTime) {
+        self.position.pin(at);
     }
 
     fn take_events(&mut self) -> VecDeque<FetchEvent> {

@@ -1,8 +1,10 @@
 //! Where a shard is read next, whatever brings its records.
 
+use std::time::SystemTime;
+
 use kinesis_shard::SequenceNumber;
 
-use super::{FetchEvent, KinesisRecord, ReadFrom};
+use super::{FetchEvent, KinesisRecord, ReadError, ReadFrom};
 
 /// The position in one shard: of the next iterator, or of the next subscription.
 #[derive(Debug, Clone)]
@@ -28,6 +30,21 @@ impl Position {
             _ if self.from_horizon => ReadFrom::TrimHorizon,
             Some(last) => ReadFrom::After(last),
             None => self.start,
+        }
+    }
+
+    /// What `LATEST` means from now on.
+    pub(crate) fn pin(&mut self, at: SystemTime) {
+        if self.start == ReadFrom::Latest {
+            self.start = ReadFrom::AtTimestamp(at);
+        }
+    }
+
+    /// What a refusal of this position means: nothing but a start time can be wrong only for now.
+    pub(crate) fn explain(&self, error: ReadError) -> ReadError {
+        match (error, self.next()) {
+            (ReadError::InvalidArgument(text), ReadFrom::AtTimestamp(_)) => ReadError::StartTime(text),
+            (error, _) => error,
         }
     }
 
@@ -147,6 +164,13 @@ mod tests {
         assert_eq!(position.reopens(), Some(FetchEvent::LatestReopened));
         position.continues_after(number(1));
         assert_eq!(position.reopens(), None);
+        let mut position = Position::new(ReadFrom::Latest);
+        position.opened();
+        position.pin(SystemTime::UNIX_EPOCH);
+        assert_eq!(
+            (position.reopens(), position.next()),
+            (None, ReadFrom::AtTimestamp(SystemTime::UNIX_EPOCH))
+        );
         let mut position = Position::new(ReadFrom::TrimHorizon);
         position.opened();
         assert_eq!(position.reopens(), None);

@@ -315,6 +315,16 @@ impl HeldLease {
         Ok(())
     }
 
+    /// Notes what `LATEST` means for this lease, in milliseconds since the epoch of the service's clock. Returns what stands
+    /// there: the first note stays.
+    pub(crate) async fn pin_latest(&self, millis: u64) -> Result<u64, HeldLeaseError> {
+        let update = MetaUpdate { latest_pinned_at: Some(millis), ..MetaUpdate::default() };
+        match self.0.calls.note(self.key(), &update).await? {
+            Write::Applied(row) => Ok(row.latest_pinned_at.unwrap_or(millis)),
+            Write::Refused(_) => Err(self.lost_error()),
+        }
+    }
+
     /// The other parents of a merge that have no lease, unless the child has one.
     async fn unknown_parents(&self, children: &[NewLease]) -> Result<Vec<ShardId>, LeaseStoreError> {
         let mut unknown = Vec::new();

@@ -375,3 +375,29 @@ fn an_impossible_transition_names_both_sides() {
     consumer.next(now);
     consumer.processed(now, Call::Done);
 }
+
+#[test]
+fn a_paused_shard_finishes_its_call_and_begins_none_until_it_goes_on() {
+    let now = start();
+    let mut consumer = in_call(now, false);
+    assert!(consumer.set_paused(true) && !consumer.set_paused(true));
+    assert!(!consumer.reads());
+    consumer.processed(now, Call::Failed);
+    assert_eq!(consumer.next(now + Duration::from_hours(1)), Step::Idle, "no retry either");
+    assert!(consumer.set_paused(false));
+    assert!(consumer.reads());
+    assert_eq!(consumer.next(now + Duration::from_hours(1)), Step::Process);
+}
+
+#[test]
+fn a_paused_shard_still_shuts_down_and_still_loses_its_lease() {
+    let now = start();
+    let mut consumer = processing(now, FailurePolicy::RetryForever);
+    consumer.set_paused(true);
+    consumer.shutdown();
+    assert_eq!(consumer.next(now), Step::ShutdownRequested);
+    let mut consumer = processing(now, FailurePolicy::RetryForever);
+    consumer.set_paused(true);
+    consumer.lease_lost();
+    tell_lease_lost(&mut consumer, now, End::LeaseLost);
+}

@@ -9,6 +9,7 @@ use crate::config::{ConsumerConfig, FailurePolicy};
 use crate::error::WorkerError;
 use crate::event::{ConsumerEvent, Events};
 use crate::fetch::FetchEvent;
+use crate::pauses::Pauses;
 use crate::processor::RecordProcessorFactory;
 use crate::reports::Reports;
 use crate::shard_consumer::End;
@@ -25,6 +26,7 @@ pub(crate) struct Context {
     pub(super) budget: Arc<Budget>,
     /// Rings once: finish the running calls, tell the processors, give the leases back.
     pub(crate) shutdown: Bell,
+    pub(crate) pauses: Arc<Pauses>,
     /// Rings when a shard has ended here, for the shards that wait for it.
     pub(crate) parents: Bell,
     /// Rings once, after the error is in its place.
@@ -49,6 +51,7 @@ impl Context {
             reports: Reports { events, board: Arc::default(), stats: Arc::clone(&stats) },
             stats,
             shutdown: Bell::default(),
+            pauses: Arc::default(),
             parents: Bell::default(),
             failed: Bell::default(),
             error: Mutex::default(),

@@ -1,10 +1,11 @@
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
-use kinesis_shard::{ListShardsError, ShardId};
+use kinesis_shard::ListShardsError;
 
 use super::Context;
-use crate::fetch::{FetchAnswer, FetchStep, Listing, Pushed};
+use crate::fetch::{FetchAnswer, FetchStep, Listing, Pushed, ReadError, ReadFrom};
+use crate::lease::held::HeldLease;
 use crate::transport::EventStream;
 
 /// A step of the fetcher that was carried out.
@@ -12,11 +13,13 @@ pub(super) struct Read {
     pub(super) answer: FetchAnswer,
     /// The subscription, if it is open still.
     pub(super) subscription: Option<Box<dyn EventStream>>,
+    /// What `LATEST` means from now on, if that was found out.
+    pub(super) pinned: Option<SystemTime>,
 }
 
 impl Read {
     fn of(answer: FetchAnswer) -> Self {
-        Self { answer, subscription: None }
+        Self { answer, subscription: None, pinned: None }
     }
 
     /// How late the shard is, if this was a read that succeeded.
@@ -32,23 +35,20 @@ impl Read {
 /// Makes the one call that `step` asks for. Dropping the future closes the subscription.
 pub(super) async fn read(
     context: Arc<Context>,
-    shard: ShardId,
+    lease: HeldLease,
     step: FetchStep,
     subscription: Option<Box<dyn EventStream>>,
 ) -> Read {
     let transport = &context.transport;
     match step {
-        FetchStep::OpenIterator(from) => Read::of(FetchAnswer::Iterator(transport.open(&shard, from).await)),
+        FetchStep::OpenIterator(from) => open(&context, &lease, from).await,
         FetchStep::GetRecords { iterator, limit, .. } => {
             Read::of(FetchAnswer::Records(transport.read(&iterator, limit).await))
         }
         FetchStep::Subscribe(from) => {
             // The one before first: it must not stand in the way of this one.
             drop(subscription);
-            match transport.subscribe(&shard, from).await {
-                Ok(stream) => Read { answer: FetchAnswer::Subscribed(Ok(())), subscription: Some(stream) },
-                Err(error) => Read::of(FetchAnswer::Subscribed(Err(error))),
-            }
+            subscribe(&context, &lease, from).await
         }
         FetchStep::NextEvent { until, .. } => next_event(&context, until, subscription).await,
         FetchStep::ListShards => {
@@ -63,6 +63,60 @@ pub(super) async fn read(
     }
 }
 
+async fn open(context: &Context, lease: &HeldLease, from: ReadFrom) -> Read {
+    let (transport, shard) = (&context.transport, lease.key().shard_id());
+    let opened = match transport.open(&shard, from).await {
+        Ok(opened) => opened,
+        Err(error) => return Read::of(FetchAnswer::Iterator(Err(error))),
+    };
+    match pinned(lease, from, opened.at).await {
+        Ok(pin) if pin == opened.at || pin.is_none() => {
+            Read { pinned: pin, ..Read::of(FetchAnswer::Iterator(Ok(opened.what))) }
+        }
+        // An attempt before this one wrote an earlier time down, and only its answer was lost.
+        Ok(pin) => {
+            let from = pin.map_or(from, ReadFrom::AtTimestamp);
+            let again = transport.open(&shard, from).await.map(|opened| opened.what);
+            Read { pinned: pin, ..Read::of(FetchAnswer::Iterator(again)) }
+        }
+        Err(error) => Read::of(FetchAnswer::Iterator(Err(error))),
+    }
+}
+
+async fn subscribe(context: &Context, lease: &HeldLease, from: ReadFrom) -> Read {
+    let opened = match context.transport.subscribe(&lease.key().shard_id(), from).await {
+        Ok(opened) => opened,
+        Err(error) => return Read::of(FetchAnswer::Subscribed(Err(error))),
+    };
+    match pinned(lease, from, opened.at).await {
+        Ok(pin) if pin == opened.at || pin.is_none() => {
+            Read { answer: FetchAnswer::Subscribed(Ok(())), subscription: Some(opened.what), pinned: pin }
+        }
+        // As above; our own subscription is in the way of the one that is to take its place.
+        Ok(pin) => {
+            let again = ReadError::InUse("it was opened earlier".into());
+            Read { pinned: pin, ..Read::of(FetchAnswer::Subscribed(Err(again))) }
+        }
+        Err(error) => Read::of(FetchAnswer::Subscribed(Err(error))),
+    }
+}
+
+/// Writes down what `LATEST` means, before anything behind it is read. The time that stands: the first one written.
+/// `None`: it was not `LATEST` that was opened, or the service did not tell the time.
+async fn pinned(
+    lease: &HeldLease,
+    from: ReadFrom,
+    opened_at: Option<SystemTime>,
+) -> Result<Option<SystemTime>, ReadError> {
+    let Some(at) = opened_at.filter(|_| from == ReadFrom::Latest) else { return Ok(None) };
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let pinned = lease.pin_latest(millis).await.map_err(|error| {
+        ReadError::Unavailable(format!("what LATEST means could not be written down: {error}").into())
+    })?;
+    Ok(Some(SystemTime::UNIX_EPOCH + Duration::from_millis(pinned)))
+}
+
 async fn next_event(context: &Context, until: Instant, subscription: Option<Box<dyn EventStream>>) -> Read {
     let mut stream = subscription.expect("only an open subscription is waited for");
     let received = tokio::select! {
@@ -73,7 +127,7 @@ async fn next_event(context: &Context, until: Instant, subscription: Option<Box<
     };
     match received {
         Ok(Some(event)) => {
-            Read { answer: FetchAnswer::Pushed(Pushed::Event(event)), subscription: Some(stream) }
+            Read { subscription: Some(stream), ..Read::of(FetchAnswer::Pushed(Pushed::Event(event))) }
         }
         Ok(None) => Read::of(FetchAnswer::Pushed(Pushed::Closed)),
         Err(error) => Read::of(FetchAnswer::Pushed(Pushed::Cut(error))),

@@ -15,7 +15,8 @@ use aws_sdk_kinesis::types::{
 use kinesis_shard::{Backoff, Clock, ShardId, StreamName};
 use tokio::sync::Mutex;
 
-use super::{child_from_sdk, read_error, record_from_sdk, without_retries};
+use super::service_date::ServiceDate;
+use super::{Opened, child_from_sdk, read_error, record_from_sdk, without_retries};
 use crate::config::ConsumerConfig;
 use crate::error::StreamConsumerError;
 use crate::fetch::registration::{Described, Refusal, Registration, RegistrationStep};
@@ -148,13 +149,15 @@ impl StreamConsumer {
         &self,
         shard: &ShardId,
         from: ReadFrom,
-    ) -> Result<Box<dyn EventStream>, ReadError> {
+    ) -> Result<Opened<Box<dyn EventStream>>, ReadError> {
         let arn = self.arn().await.map_err(|error| match error {
             StreamConsumerError::StreamNotFound { .. } => ReadError::NotFound,
             error => ReadError::AccessDenied(error.to_string().into()),
         })?;
         let call = self.client.subscribe_to_shard().consumer_arn(&*arn).shard_id(shard.as_str());
-        let answer = call.starting_position(starting_position(from)).send().await;
+        let date = ServiceDate::default();
+        let call = call.starting_position(starting_position(from)).customize().interceptor(date.clone());
+        let answer = call.send().await;
         let answer = match answer.map_err(|error| read_error(&error)) {
             Ok(answer) => answer,
             Err(error) => {
@@ -164,7 +167,7 @@ impl StreamConsumer {
                 return Err(error);
             }
         };
-        Ok(Box::new(SdkEvents { events: answer.event_stream }))
+        Ok(Opened { what: Box::new(SdkEvents { events: answer.event_stream }), at: date.read() })
     }
 }
 

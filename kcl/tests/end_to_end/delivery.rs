@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use kcl::{Checkpoint, InitialPosition};
+use kcl::{Checkpoint, InitialPosition, RetrievalMode};
 use kinesis_sim::{Rule, Verdict};
 
 use crate::world::{Act, Kind, World, texts};
@@ -194,4 +194,153 @@ async fn the_same_seed_makes_the_same_calls() {
     let (first, second) = (run().await, run().await);
     assert!(first.len() > 30);
     assert_eq!(first, second);
+}
+
+/// Workers that crash before their first checkpoint: what was put after the first of them opened `LATEST` is read.
+#[tokio::test(start_paused = true)]
+async fn latest_means_the_same_to_every_later_owner() {
+    for mode in [RetrievalMode::Polling, RetrievalMode::FanOut] {
+        let world = World::new(1);
+        world.put(texts(0, 5)).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let latest = |name: &str| {
+            let config = World::config(name).with_initial_position(InitialPosition::Latest);
+            config.with_retrieval_mode(mode)
+        };
+        let opened = world.configured(latest("a")).await;
+        world.until("pinned", |world| world.pin().is_some()).await;
+        let pinned = world.row(0).latest_pinned_at;
+        drop(opened);
+        world.put(texts(5, 8)).await;
+        let second = world.scripted(|_| Ok(Act::Nothing));
+        let crashes = second.configured(latest("b")).await;
+        world.until_delivered(3).await;
+        drop(crashes);
+        world.put(texts(8, 10)).await;
+        let worker = world.configured(latest("c")).await;
+        world.until_delivered(5).await;
+        let report = worker.shutdown(GRACE).await;
+        assert_eq!(world.texts_of("c"), texts(5, 10), "{mode:?}");
+        assert_eq!(world.row(0).latest_pinned_at, pinned, "{mode:?}: the first note stays");
+        assert_eq!(report.stats.gaps, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_latest_shard_whose_iterator_expires_misses_nothing() {
+    let world = World::new(1);
+    world.put(texts(0, 5)).await;
+    // The service tells its time in whole seconds: what was put in the same one before may come too.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let config = World::config("a").with_initial_position(InitialPosition::Latest);
+    let worker = world.configured(config).await;
+    world.until("pinned", |world| world.pin().is_some()).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let failing = world.sim.rule(Rule::operation("GetRecords").then(Verdict::Fail));
+    world.put(texts(5, 8)).await;
+    tokio::time::sleep(Duration::from_mins(7)).await;
+    drop(failing);
+    world.until_delivered(3).await;
+    let report = worker.shutdown(GRACE).await;
+    assert_eq!(world.texts(), texts(5, 8));
+    assert!(report.stats.expired_iterator > 0);
+    assert_eq!(report.stats.gaps, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_time_in_the_future_is_waited_for() {
+    for mode in [RetrievalMode::Polling, RetrievalMode::FanOut] {
+        let world = World::new(1);
+        world.put(texts(0, 5)).await;
+        let start = Duration::from_millis(world.sim.now_millis()) + Duration::from_mins(10);
+        let position = InitialPosition::AtTimestamp(SystemTime::UNIX_EPOCH + start);
+        let config = World::config("a").with_initial_position(position).with_retrieval_mode(mode);
+        let worker = world.configured(config).await;
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        world.put(texts(5, 10)).await;
+        tokio::time::sleep(Duration::from_mins(6)).await;
+        world.put(texts(10, 15)).await;
+        world.until_delivered(5).await;
+        worker.shutdown(GRACE).await;
+        assert_eq!(world.texts(), texts(10, 15), "{mode:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_older_than_the_retention_goes_on_at_the_oldest_record_and_names_the_gap() {
+    for mode in [RetrievalMode::Polling, RetrievalMode::FanOut] {
+        let world = World::new(1);
+        world.put(texts(0, 5)).await;
+        let first = world.worker("a").await;
+        world.until_delivered(5).await;
+        first.shutdown(GRACE).await;
+        world.put(texts(5, 10)).await;
+        tokio::time::sleep(Duration::from_hours(25)).await;
+        world.put(texts(10, 15)).await;
+        let config = World::config("b").with_retrieval_mode(mode);
+        let worker = world.configured(config).await;
+        world.until_delivered(10).await;
+        let report = worker.shutdown(GRACE).await;
+        assert_eq!(world.texts_of("b"), texts(10, 15), "{mode:?}");
+        assert_eq!(report.stats.gaps, 1, "{mode:?}");
+        let told = world.news();
+        let gap = told.iter().find(|event| matches!(event, kcl::ConsumerEvent::GapBelowRetention { .. }));
+        let Some(kcl::ConsumerEvent::GapBelowRetention { checkpoint, first, .. }) = gap else {
+            panic!("{mode:?}: no event names the gap: {told:#?}")
+        };
+        assert!(first.is_none_or(|first| first > *checkpoint));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn broken_aggregates_are_handed_over_whole_among_sound_ones_and_told() {
+    let world = World::new(1);
+    let client = world.sim.client_named("producer");
+    let magic = [0xF3, 0x89, 0x9A, 0xC2];
+    let broken: Vec<Vec<u8>> =
+        vec![magic.to_vec(), [&magic[..], &[0; 40]].concat(), [&magic[..], b"ordinary text"].concat()];
+    for data in &broken {
+        world.put_aggregate(&["a", "b"]).await;
+        let put = client.put_record().stream_name(crate::world::STREAM).partition_key("k");
+        put.data(aws_sdk_kinesis::primitives::Blob::new(data.clone())).send().await.unwrap();
+    }
+    let worker = world.worker("a").await;
+    world.until("all delivered", |world| world.texts().len() == 9).await;
+    let report = worker.shutdown(GRACE).await;
+    let whole = |data: &Vec<u8>| String::from_utf8_lossy(data).into_owned();
+    let expected: Vec<String> =
+        broken.iter().flat_map(|data| ["a".to_owned(), "b".to_owned(), whole(data)]).collect();
+    assert_eq!(world.texts(), expected);
+    assert_eq!(report.stats.suspicious_aggregates, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shards_that_stand_still_do_not_keep_another_from_reading() {
+    let world = World::with_script(8, |input| {
+        let stuck = input.checkpointer.shard_id() != &kcl::ShardId::from_index(7);
+        Ok(if stuck { Act::NeverReturn } else { Act::CheckpointBatch })
+    });
+    let client = world.sim.client_named("producer");
+    let put = async |shard: u64, text: String| {
+        let shards = world.sim.shards(crate::world::STREAM);
+        let key = shards[usize::try_from(shard).unwrap()].hash_key_range.start().to_string();
+        let put = client.put_record().stream_name(crate::world::STREAM).partition_key("k");
+        let mut data = text.into_bytes();
+        data.resize(900_000, b' ');
+        put.explicit_hash_key(key).data(aws_sdk_kinesis::primitives::Blob::new(data)).send().await.unwrap();
+    };
+    for round in 0..6 {
+        for shard in 0..8 {
+            put(shard, format!("{round}-{shard}")).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // Less than the stuck shards alone could fill.
+    let worker = world.configured(World::config("a").with_max_prefetch_bytes(10 * 1024 * 1024)).await;
+    world
+        .until("the last shard is read to its end", |world| {
+            world.texts().iter().filter(|text| text.contains("-7")).count() == 6
+        })
+        .await;
+    drop(worker);
 }

@@ -11,6 +11,7 @@ mod handover;
 mod identity;
 mod leases;
 mod observing;
+mod pausing;
 mod processing;
 mod resharding;
 mod scanning;

@@ -206,6 +206,11 @@ impl World {
         self.store.row(&key).unwrap_or_else(|| panic!("shard {shard} has no lease"))
     }
 
+    /// What `LATEST` means for the first shard, if that is written down.
+    pub(crate) fn pin(&self) -> Option<u64> {
+        self.store.row(&kcl::LeaseKey::from(&ShardId::from_index(0)))?.latest_pinned_at
+    }
+
     /// Waits in virtual time, at most ten minutes.
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         for _ in 0..60_000 {

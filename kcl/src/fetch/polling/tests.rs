@@ -178,7 +178,7 @@ fn latest_that_must_be_opened_again_is_told() {
 
 #[test]
 fn a_shard_that_is_behind_is_read_at_the_services_limit_and_one_that_is_not_at_the_idle_time() {
-    for (millis_behind, expected) in [(5_000, Duration::from_millis(200)), (0, SECOND)] {
+    for (millis_behind, expected) in [(5_000, Duration::from_millis(200).div_f64(0.95)), (0, SECOND)] {
         let mut rig = Rig::open(ReadFrom::TrimHorizon);
         rig.read(Ok(records(&[1], millis_behind)));
         rig.drain();
@@ -196,7 +196,7 @@ fn a_large_answer_is_paid_for_at_two_mebibytes_a_second() {
     rig.drain();
     let before = rig.now;
     rig.step();
-    assert_eq!(rig.now - before, 5 * SECOND);
+    assert_eq!(rig.now - before, (5 * SECOND).div_f64(0.95), "a twentieth is left to others");
 }
 
 #[test]
