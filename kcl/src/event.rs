@@ -270,6 +270,11 @@ pub enum ConsumerEvent {
         /// What the store said.
         error: Arc<str>,
     },
+    /// A row of the lease table holds no lease that can be read: its shard is not read until it is corrected.
+    LeaseUnreadable {
+        /// Which one, and what is wrong with it.
+        error: Arc<str>,
+    },
     /// The worker cannot go on; it gives its leases back.
     WorkerFailed {
         /// Why.
@@ -296,6 +301,7 @@ impl ConsumerEvent {
             | Self::StreamVanished { .. }
             | Self::AggregateOutOfRange { .. }
             | Self::BatchSkipped { .. }
+            | Self::LeaseUnreadable { .. }
             | Self::WorkerFailed { .. } => Severity::Error,
             _ => Severity::Warning,
         }
@@ -331,6 +337,7 @@ impl ConsumerEvent {
             Self::StreamVanished { .. }
             | Self::ShardSyncFailed { .. }
             | Self::LeaseTableUnreadable { .. }
+            | Self::LeaseUnreadable { .. }
             | Self::WorkerFailed { .. } => None,
         }
     }

@@ -135,6 +135,9 @@ impl fmt::Display for ConsumerEvent {
             Self::LeaseTableUnreadable { error } => {
                 write!(f, "reading the lease table failed, it is repeated: {error}")
             }
+            Self::LeaseUnreadable { error } => {
+                write!(f, "a lease is passed over, its shard is not read: {error}")
+            }
             Self::WorkerFailed { error } => write!(f, "the worker stops: {error}"),
         }
     }

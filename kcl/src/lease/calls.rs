@@ -52,6 +52,11 @@ impl Calls {
         self.within(self.timeout * 5, "a listing", self.store.list()).await
     }
 
+    /// What the latest listing passed over.
+    pub(crate) fn broken_leases(&self) -> Vec<LeaseStoreError> {
+        self.store.broken_leases()
+    }
+
     pub(crate) async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
         self.repeated(key, || self.within(self.timeout, "a read", self.store.get(key))).await
     }

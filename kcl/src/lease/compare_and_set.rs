@@ -96,7 +96,7 @@ impl<D: CompareAndSet> CompareAndSetStore<D> {
 
 /// Implements [`LeaseStore`](super::LeaseStore) by `prepare_table`, `load_all`, `load` and `execute`.
 macro_rules! lease_store_by_operation {
-    ([$($generics:tt)*] $store:ty) => {
+    ([$($generics:tt)*] $store:ty $(, broken_by $broken:ident)?) => {
         #[async_trait::async_trait]
         impl<$($generics)*> $crate::lease::LeaseStore for $store {
             async fn prepare(&self) -> Result<(), $crate::lease::LeaseStoreError> {
@@ -106,6 +106,12 @@ macro_rules! lease_store_by_operation {
             async fn list(&self) -> Result<Vec<$crate::lease::Lease>, $crate::lease::LeaseStoreError> {
                 self.load_all().await
             }
+
+            $(
+                fn broken_leases(&self) -> Vec<$crate::lease::LeaseStoreError> {
+                    self.$broken()
+                }
+            )?
 
             async fn get(
                 &self,

@@ -6,8 +6,7 @@
 //! Every write is one conditional request, and is not repeated here: a repeated write that had succeeded the first time
 //! would look refused. What a lost answer means is for the worker's rules ([`LeaseStore`](super::LeaseStore)).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -87,15 +86,8 @@ pub struct DynamoDbLeaseStore {
     deletion_protection: bool,
     creation_timeout: Duration,
     scan_segments: u32,
-    skipped: Arc<Skipped>,
-}
-
-/// Broken items, as the latest listing saw them.
-#[derive(Debug, Default)]
-struct Skipped {
-    count: AtomicU64,
-    /// Those that were told, so that each listing does not tell them again.
-    told: Mutex<BTreeSet<BrokenItem>>,
+    /// As the latest listing saw them.
+    skipped: Arc<Mutex<Vec<BrokenItem>>>,
 }
 
 impl DynamoDbLeaseStore {
@@ -187,10 +179,19 @@ impl DynamoDbLeaseStore {
         &self.table_name
     }
 
-    /// How many items the latest listing passed over because they could not be read as leases. Each is told in the log
-    /// once. Items that are no leases at all, which newer versions of the Java library keep in the table, do not count.
-    pub fn skipped_items(&self) -> u64 {
-        self.skipped.count.load(Ordering::Relaxed)
+    /// How many items the latest listing passed over because they could not be read as leases. A worker tells each in an
+    /// event. Items that are no leases at all, which newer versions of the Java library keep in the table, do not count.
+    pub fn skipped_items(&self) -> usize {
+        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn broken(&self) -> Vec<LeaseStoreError> {
+        let skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+        skipped.iter().map(|one| self.corrupt(one.clone())).collect()
+    }
+
+    fn corrupt(&self, BrokenItem { key, what }: BrokenItem) -> LeaseStoreError {
+        LeaseStoreError::Corrupt { store: Arc::clone(&self.name), key: key.into(), what: what.into() }
     }
 
     async fn load(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
@@ -205,11 +206,7 @@ impl DynamoDbLeaseStore {
     }
 
     fn read(&self, item: &Item) -> Result<Option<Lease>, LeaseStoreError> {
-        item::read(item).map_err(|BrokenItem { key, what }| LeaseStoreError::Corrupt {
-            store: Arc::clone(&self.name),
-            key: key.into(),
-            what: what.into(),
-        })
+        item::read(item).map_err(|broken| self.corrupt(broken))
     }
 
     async fn execute(&self, key: &LeaseKey, operation: Operation) -> Result<Write, LeaseStoreError> {
@@ -344,22 +341,9 @@ impl DynamoDbLeaseStore {
     async fn refuse(&self, key: &LeaseKey) -> Result<Write, LeaseStoreError> {
         Ok(Write::Refused(self.load(key).await?))
     }
-
-    /// Counts the broken items of a listing, and tells those that are new.
-    fn note_skipped(&self, broken: &[BrokenItem]) {
-        self.skipped.count.store(broken.len() as u64, Ordering::Relaxed);
-        let mut told = self.skipped.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|one| broken.contains(one));
-        for one in broken {
-            if told.insert(one.clone()) {
-                let BrokenItem { key, what } = one;
-                tracing::warn!(table = %self.table_name, lease_key = %key, %what, "item of the lease table skipped");
-            }
-        }
-    }
 }
 
-lease_store_by_operation!([] DynamoDbLeaseStore);
+lease_store_by_operation!([] DynamoDbLeaseStore, broken_by broken);
 
 /// The caller's client with one attempt per call, and a limit on its time if it has none.
 fn without_retries(client: &Client, timeout: Duration) -> Client {

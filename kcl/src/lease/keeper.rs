@@ -134,6 +134,8 @@ struct Running {
     taking: BTreeSet<LeaseKey>,
     left_behind: BTreeMap<LeaseKey, BTreeSet<LeaseCounter>>,
     asked: BTreeSet<LeaseKey>,
+    /// Rows that hold no lease that can be read, as they were told.
+    broken: BTreeSet<String>,
     stopping: bool,
     next_tenure: u64,
     rng: SmallRng,
@@ -158,6 +160,7 @@ impl Running {
             taking: BTreeSet::new(),
             left_behind: BTreeMap::new(),
             asked: BTreeSet::new(),
+            broken: BTreeSet::new(),
             stopping: false,
             next_tenure: 1,
         }
@@ -254,6 +257,7 @@ impl Running {
             return;
         }
         self.reports().board.scanned(now);
+        self.tell_broken();
         self.observations.record(leases, self.settings.failover_time, answered_at);
         self.note_marks(leases);
         let mut held: BTreeSet<LeaseKey> = self.held.keys().cloned().collect();
@@ -280,6 +284,17 @@ impl Running {
         for one in moves {
             self.make(one);
         }
+    }
+
+    /// Makes an event of each row that the listing passed over, when it is new.
+    fn tell_broken(&mut self) {
+        let broken: BTreeSet<String> =
+            self.hands.calls.broken_leases().iter().map(ToString::to_string).collect();
+        for error in broken.difference(&self.broken) {
+            let error = error.as_str().into();
+            self.reports().events.emit(ConsumerEvent::LeaseUnreadable { error });
+        }
+        self.broken = broken;
     }
 
     /// Whether this worker holds every lease that there is to hold.

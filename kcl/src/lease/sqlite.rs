@@ -72,12 +72,22 @@ impl SqliteLeaseStore {
         }
         let application = application.into();
         let connection = Arc::new(Mutex::new(connection));
-        Ok(Self(CompareAndSetStore::new(File { path: path.into(), name, application, connection })))
+        Ok(Self(CompareAndSetStore::new(File {
+            path: path.into(),
+            name,
+            application,
+            connection,
+            broken: Arc::default(),
+        })))
     }
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.0.database().path
+    }
+
+    fn broken(&self) -> Vec<LeaseStoreError> {
+        self.0.database().broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn prepare_table(&self) -> Result<(), LeaseStoreError> {
@@ -97,7 +107,7 @@ impl SqliteLeaseStore {
     }
 }
 
-lease_store_by_operation!([] SqliteLeaseStore);
+lease_store_by_operation!([] SqliteLeaseStore, broken_by broken);
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags =
@@ -186,6 +196,8 @@ struct File {
     name: Arc<str>,
     application: Arc<str>,
     connection: Arc<Mutex<Connection>>,
+    /// Rows that the latest listing passed over.
+    broken: Arc<Mutex<Vec<LeaseStoreError>>>,
 }
 
 /// What goes wrong inside the blocking part.
@@ -242,21 +254,22 @@ impl CompareAndSet for File {
     }
 
     async fn load_all(&self) -> Result<Vec<Lease>, LeaseStoreError> {
-        let name = Arc::clone(&self.name);
-        self.blocking(move |connection, application| {
-            let rows = row::select_all(connection, application)?;
-            // One broken row must not stop the others.
-            Ok(rows
-                .into_iter()
-                .filter_map(|row| {
-                    row.inspect_err(|broken| {
-                        tracing::warn!(store = %name, key = %broken.key, what = %broken.what, "broken lease skipped");
-                    })
-                    .ok()
-                })
-                .collect())
-        })
-        .await
+        let rows =
+            self.blocking(|connection, application| Ok(row::select_all(connection, application)?)).await?;
+        let (mut leases, mut broken) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in rows {
+            match row {
+                Ok(lease) => leases.push(lease),
+                // One broken row must not stop the others.
+                Err(row::BrokenRow { key, what }) => broken.push(LeaseStoreError::Corrupt {
+                    store: Arc::clone(&self.name),
+                    key: key.into(),
+                    what: what.into(),
+                }),
+            }
+        }
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = broken;
+        Ok(leases)
     }
 
     async fn load(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {

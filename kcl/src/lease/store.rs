@@ -44,6 +44,12 @@ pub trait LeaseStore: Send + Sync + std::fmt::Debug {
     /// When the store cannot be read.
     async fn list(&self) -> Result<Vec<Lease>, LeaseStoreError>;
 
+    /// The rows that the latest [`list`](Self::list) passed over because they hold no lease that can be read, each as
+    /// [`LeaseStoreError::Corrupt`]. Workers make an event of each. Default: none.
+    fn broken_leases(&self) -> Vec<LeaseStoreError> {
+        Vec::new()
+    }
+
     /// One lease, as of its newest write.
     ///
     /// # Errors

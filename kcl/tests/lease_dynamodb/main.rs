@@ -8,3 +8,4 @@
 
 mod double;
 mod server;
+mod worker;

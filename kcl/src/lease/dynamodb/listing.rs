@@ -1,5 +1,7 @@
 //! Reading the whole table, page by page, in one part or several at the same time.
 
+use std::sync::PoisonError;
+
 use futures::future::try_join_all;
 
 use super::DynamoDbLeaseStore;
@@ -18,7 +20,7 @@ impl DynamoDbLeaseStore {
             leases.extend(part.0);
             broken.extend(part.1);
         }
-        self.note_skipped(&broken);
+        *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = broken;
         Ok(leases)
     }
 
