@@ -364,7 +364,11 @@ impl Tenure {
             self.found(row);
             return if self.asked.is_some() && !known_before { Next::Again } else { Next::Retry };
         }
-        let expected_here = self.in_doubt == Some(known) || !self.adopted;
+        // A write of ours changes no owner, and nobody changes those of a marked row but to take it: a Java 2.x worker does,
+        // and leaves the mark, which it does not know, with our name in it.
+        let same_owners = row.owners() == self.row.owners();
+        let marked_since = self.in_doubt == Some(known) && self.row.checkpoint_owner.is_none();
+        let expected_here = marked_since || same_owners && (self.in_doubt == Some(known) || !self.adopted);
         if row.counter != known.next() || !expected_here {
             return self.over(End::Moved(row.owner));
         }
@@ -664,6 +668,44 @@ mod tests {
         );
         assert_eq!(write(&mut tenure, &Purpose::Checkpoint(at(12)), start + secs(4)), Next::Done);
         assert_eq!(tenure.row().checkpoint, at(12));
+    }
+
+    /// As a Java 2.x worker takes a row: it does not know the mark, and leaves it.
+    fn stolen(row: &Lease, by: &str) -> Lease {
+        Lease { owner: Some(worker(by)), counter: row.counter.next(), ..row.clone() }
+    }
+
+    #[test]
+    fn a_marked_lease_that_was_taken_with_its_mark_is_not_ours() {
+        let start = now();
+        // Stolen before we saw the mark, and after.
+        for seen in [false, true] {
+            let mut tenure = taken(start);
+            let operation = tenure.write(&Purpose::Renew, start).unwrap();
+            let marked = marked(tenure.row());
+            if seen {
+                tenure.answered(&operation, start, Answer::Refused(Some(marked.clone())));
+            }
+            let operation = tenure.write(&Purpose::Renew, start).unwrap();
+            if seen {
+                // Not even with a write in doubt, as nobody marks a marked row.
+                tenure.answered(&operation, start, Answer::InDoubt);
+            }
+            let refused = Answer::Refused(Some(stolen(&marked, "java")));
+            assert_eq!(tenure.answered(&operation, start, refused), Next::Over, "seen: {seen}");
+            assert_eq!(tenure.end(), Some(&End::Moved(Some(worker("java")))));
+        }
+    }
+
+    #[test]
+    fn a_landed_write_that_was_marked_afterwards_is_ours() {
+        let start = now();
+        let mut tenure = taken(start);
+        let operation = tenure.write(&Purpose::Renew, start).unwrap();
+        let landed = marked(&after(tenure.row(), &operation));
+        tenure.answered(&operation, start, Answer::InDoubt);
+        assert_eq!(tenure.answered(&operation, start, Answer::Refused(Some(landed))), Next::Again);
+        assert_eq!(tenure.asked_by(), Some(&worker("bob")));
     }
 
     #[test]
