@@ -77,6 +77,8 @@ trap 'exit 1' INT TERM HUP
 start_server() {
     [ -x "$sim" ] || skip "$sim is not built (cargo build -p kinesis-sim --features server)"
     : >"$scratch/server.out"
+    # There before it is looked into.
+    : >"$scratch/server.out"
     "$sim" --port 0 "$@" >"$scratch/server.out" 2>&1 &
     server=$!
     later_stop "$server"

@@ -29,8 +29,8 @@ pub(crate) struct Arguments {
 /// Where one record is: members of one aggregate differ in the last number.
 type Place = (String, SequenceNumber, u64);
 
-#[derive(Default)]
-struct Check {
+#[derive(Debug, Default)]
+pub(crate) struct Check {
     /// By key and data.
     put: BTreeMap<(String, String), Line>,
     delivered: BTreeSet<(String, String)>,
@@ -60,16 +60,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<String, Problem> {
         check.judge_lineage(&lineage(&client, stream).await?);
     }
     let summary = check.summary();
-    if check.problems.is_empty() {
-        return Ok(summary);
-    }
-    let more = check.problems.len().saturating_sub(20);
-    check.problems.truncate(20);
-    Err(format!("{summary}\n{}\n({more} more)", check.problems.join("\n")).into())
+    if check.problems.is_empty() { Ok(summary) } else { Err(format!("{summary}\n{}", check.told()).into()) }
 }
 
 impl Check {
-    fn add_put(&mut self, path: &Path) -> Result<(), Problem> {
+    pub(crate) fn add_put(&mut self, path: &Path) -> Result<(), Problem> {
         for entry in line::read(path)? {
             let Entry::Record(line) = entry else { continue };
             if let (Some(lent), Some(key), Some(sub)) =
@@ -86,7 +81,7 @@ impl Check {
         Ok(())
     }
 
-    fn add_got(&mut self, path: &Path) -> Result<(), Problem> {
+    pub(crate) fn add_got(&mut self, path: &Path) -> Result<(), Problem> {
         let mut last: BTreeMap<String, (SequenceNumber, u64)> = BTreeMap::new();
         for entry in line::read(path)? {
             let line = match entry {
@@ -148,7 +143,7 @@ impl Check {
         }
     }
 
-    fn judge(&mut self) {
+    pub(crate) fn judge(&mut self) {
         for (identity, put) in &self.put {
             if !self.delivered.contains(identity) {
                 self.problems.push(format!("lost, or not where its producer was told: {}", put.short()));
@@ -170,7 +165,7 @@ impl Check {
     }
 
     /// Children with their parents.
-    fn judge_lineage(&mut self, lineage: &[(String, String)]) {
+    pub(crate) fn judge_lineage(&mut self, lineage: &[(String, String)]) {
         for (child, parent) in lineage {
             let times = |shard| self.first_read.iter().filter(move |((of, ..), _)| of == shard);
             let began = times(child).map(|(_, millis)| *millis).min();
@@ -184,7 +179,23 @@ impl Check {
         }
     }
 
-    fn summary(&self) -> String {
+    /// Whether a record is still missing.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.delivered.len() < self.put.len()
+    }
+
+    pub(crate) fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// The first problems, one a line.
+    pub(crate) fn told(&self) -> String {
+        let first: Vec<_> = self.problems.iter().take(20).map(String::as_str).collect();
+        let more = self.problems.len() - first.len();
+        if more == 0 { first.join("\n") } else { format!("{}\n({more} more)", first.join("\n")) }
+    }
+
+    pub(crate) fn summary(&self) -> String {
         let shards: BTreeSet<_> = self.first_read.keys().map(|(shard, ..)| shard).collect();
         let mut text =
             format!("{} of {} records read where they were put", self.delivered.len(), self.put.len());
@@ -203,7 +214,7 @@ impl Check {
     }
 }
 
-async fn lineage(client: &Client, stream: &str) -> Result<Vec<(String, String)>, Problem> {
+pub(crate) async fn lineage(client: &Client, stream: &str) -> Result<Vec<(String, String)>, Problem> {
     let mut pairs = Vec::new();
     // One page holds up to 1,000 shards, which is more than any of these streams has.
     for shard in client.list_shards().stream_name(stream).send().await?.shards() {
@@ -212,4 +223,95 @@ async fn lineage(client: &Client, stream: &str) -> Result<Vec<(String, String)>,
         }
     }
     Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const PUT: &str = "\
+s-0\t10\t0\tann\t-\t00\t-\t0
+s-0\t10\t1\tbob\t5\t01\t-\t0
+s-0\t11\t0\tann\t-\t02\t-\t0
+s-1\t12\t0\tcyd\t7\t03\t-\t0
+";
+    const GOT: &str = "\
+# begin s-0
+s-0\t10\t0\tann\t-\t00\taggregated\t100
+s-0\t10\t1\tbob\t5\t01\taggregated\t100
+s-0\t11\t0\tann\t-\t02\tplain\t110
+# begin s-1
+s-1\t12\t0\tcyd\t-\t03\tplain\t120
+";
+
+    /// What is said of these lines, when the second shard is the child of the first.
+    fn judged(put: &str, got: &[&str]) -> Vec<String> {
+        let file = |text: &str| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file
+        };
+        let mut check = Check::default();
+        check.add_put(file(put).path()).unwrap();
+        for text in got {
+            check.add_got(file(text).path()).unwrap();
+        }
+        check.judge();
+        check.judge_lineage(&[("s-1".to_owned(), "s-0".to_owned())]);
+        check.problems
+    }
+
+    fn with(from: &str, to: &str) -> String {
+        assert!(GOT.contains(from));
+        GOT.replace(from, to)
+    }
+
+    #[test]
+    fn what_was_put_and_read_is_accepted() {
+        assert_eq!(judged(PUT, &[GOT]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_second_reader_may_read_again_what_the_first_one_did_not_checkpoint() {
+        let again = "# begin s-0\ns-0\t11\t0\tann\t-\t02\tplain\t115\n";
+        assert_eq!(judged(PUT, &[GOT, again]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_line_that_a_killed_reader_did_not_finish_does_not_count() {
+        assert_eq!(judged(PUT, &[GOT, "# begin s-0\ns-0\t11\t0\tann\t-"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_producer_that_knows_no_sub_sequence_numbers_is_believed_the_rest() {
+        let put = PUT.replace("\t10\t0\t", "\t10\t-\t").replace("\t10\t1\t", "\t10\t-\t");
+        assert_eq!(judged(&put, &[GOT]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_difference_is_found() {
+        let swapped =
+            "# begin s-0\ns-0\t11\t0\tann\t-\t02\tplain\t100\ns-0\t10\t0\tann\t-\t00\taggregated\t110\n";
+        let rest =
+            "s-0\t10\t1\tbob\t5\t01\taggregated\t110\n# begin s-1\ns-1\t12\t0\tcyd\t-\t03\tplain\t120\n";
+        let cases = [
+            ("lost", with("s-0\t11\t0\tann\t-\t02\tplain\t110\n", "")),
+            ("lost", with("s-1\t12\t", "s-1\t13\t")),
+            ("lost", with("s-1\t12\t0\tcyd", "s-2\t12\t0\tcyd")),
+            ("nobody put", with("\tcyd\t", "\tdan\t")),
+            ("nobody put", with("\t03\t", "\t04\t")),
+            ("another explicit hash key", with("\tbob\t5\t", "\tbob\t-\t")),
+            ("another explicit hash key", with("\tann\t-\t00", "\tann\t5\t00")),
+            ("1 members, the last is number 1", with("s-0\t10\t0\tann\t-\t00\taggregated\t100\n", "")),
+            ("came after", format!("{swapped}{rest}")),
+            ("came after", with("# begin s-1", "s-0\t11\t0\tann\t-\t02\tplain\t110")),
+            ("was begun 10 ms before", with("\t03\tplain\t120", "\t03\tplain\t100")),
+        ];
+        for (problem, got) in cases {
+            let found = judged(PUT, &[&got]);
+            assert!(found.iter().any(|text| text.contains(problem)), "{problem}: {found:?}\n{got}");
+        }
+    }
 }

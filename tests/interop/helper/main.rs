@@ -6,10 +6,13 @@
 #![allow(clippy::print_stdout, reason = "a program for scripts")]
 
 mod check;
+mod fleet;
+mod leases;
 mod line;
 mod put;
 mod scan;
 mod split;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -28,6 +31,12 @@ enum Command {
     Scan(scan::Arguments),
     /// Splits every open shard in the middle.
     Split(split::Arguments),
+    /// Reads a stream with `kcl` as one worker of several, and writes down every record.
+    Worker(worker::Arguments),
+    /// Prints the rows of a lease table.
+    Leases(leases::Arguments),
+    /// Runs workers of Java and of ours on one lease table, and judges what they delivered.
+    Fleet(fleet::Arguments),
     /// Compares what was put with what was read.
     Check(check::Arguments),
 }
@@ -81,6 +90,9 @@ async fn main() -> ExitCode {
         Command::Put(arguments) => put::run(arguments).await,
         Command::Scan(arguments) => scan::run(arguments).await,
         Command::Split(arguments) => split::run(arguments).await,
+        Command::Worker(arguments) => worker::run(arguments).await,
+        Command::Leases(arguments) => leases::run(arguments).await,
+        Command::Fleet(arguments) => fleet::run(arguments).await,
         Command::Check(arguments) => check::run(arguments).await,
     };
     match outcome {

@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kinesis_shard::HashKey;
-use kpl::{Producer, ProducerConfig, UserRecord};
+use kpl::{Producer, ProducerConfig, Ticket, UserRecord};
+use tokio::time::Interval;
 
 use crate::line::{Line, hex};
 use crate::split::split_all;
@@ -35,49 +37,92 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<String, Problem> {
     let client = arguments.stream.client();
-    // Small aggregates, so that there are many of them.
-    let config = ProducerConfig::new(arguments.stream.stream.as_str()).with_aggregation_max_size(4_096);
-    let producer = Producer::start(&client, config)?;
-    let mut tickets = Vec::new();
-    let mut tick = tokio::time::interval(Duration::from_millis(20));
-    let in_one_tick = (arguments.per_second / 50).max(1);
+    let mut writer = Writer::start(&arguments.stream, arguments.per_second)?;
     for number in 0..arguments.count {
         if arguments.split_after == Some(number) {
             split_all(&client, &arguments.stream.stream).await?;
         }
-        if number % in_one_tick == 0 {
-            tick.tick().await;
+        writer.put(arguments.first + number).await?;
+    }
+    writer.finish(&arguments.out).await
+}
+
+/// Puts until it is told that it is enough.
+pub(crate) async fn put_until(
+    stream: &Stream,
+    enough: &AtomicBool,
+    per_second: u32,
+    out: &Path,
+) -> Result<String, Problem> {
+    let mut writer = Writer::start(stream, per_second)?;
+    for number in 0.. {
+        if enough.load(Ordering::Relaxed) {
+            break;
         }
-        let record = record(arguments.first + number);
-        tickets.push((record.clone(), producer.put(record).await?));
+        writer.put(number).await?;
+    }
+    writer.finish(out).await
+}
+
+struct Writer {
+    producer: Producer,
+    tickets: Vec<(UserRecord, Ticket)>,
+    tick: Interval,
+    in_one_tick: usize,
+}
+
+impl Writer {
+    fn start(stream: &Stream, per_second: u32) -> Result<Self, Problem> {
+        // Small aggregates, so that there are many of them.
+        let config = ProducerConfig::new(stream.stream.as_str()).with_aggregation_max_size(4_096);
+        Ok(Self {
+            producer: Producer::start(&stream.client(), config)?,
+            tickets: Vec::new(),
+            tick: tokio::time::interval(Duration::from_millis(20)),
+            in_one_tick: usize::try_from(per_second / 50)?.max(1),
+        })
+    }
+
+    async fn put(&mut self, number: u32) -> Result<(), Problem> {
+        if self.tickets.len().is_multiple_of(self.in_one_tick) {
+            self.tick.tick().await;
+        }
+        let record = record(number);
+        let ticket = self.producer.put(record.clone()).await?;
+        self.tickets.push((record, ticket));
         if number % 100 == 50 {
             // Whatever is open leaves now: now and then that is one record alone.
-            producer.flush().await;
+            self.producer.flush().await;
         }
+        Ok(())
     }
-    let mut out = BufWriter::new(File::create(&arguments.out)?);
-    let mut aggregated = 0;
-    for (record, ticket) in tickets {
-        let delivered = ticket.await?;
-        aggregated += u32::from(delivered.sub_sequence_number > 0);
-        let line = Line {
-            shard: delivered.shard_id.to_string(),
-            sequence_number: delivered.sequence_number,
-            sub_sequence_number: Some(delivered.sub_sequence_number),
-            key: record.partition_key().to_owned(),
-            explicit_hash_key: record.explicit_hash_key(),
-            data: hex(record.data()),
-            is_aggregated: None,
-            millis: 0,
-        };
-        writeln!(out, "{line}")?;
+
+    /// Waits for every answer and writes down what was delivered where.
+    async fn finish(self, out: &Path) -> Result<String, Problem> {
+        let mut out = BufWriter::new(File::create(out)?);
+        let (count, mut aggregated) = (self.tickets.len(), 0);
+        for (record, ticket) in self.tickets {
+            let delivered = ticket.await?;
+            aggregated += u32::from(delivered.sub_sequence_number > 0);
+            let line = Line {
+                shard: delivered.shard_id.to_string(),
+                sequence_number: delivered.sequence_number,
+                sub_sequence_number: Some(delivered.sub_sequence_number),
+                key: record.partition_key().to_owned(),
+                explicit_hash_key: record.explicit_hash_key(),
+                data: hex(record.data()),
+                is_aggregated: None,
+                millis: 0,
+            };
+            writeln!(out, "{line}")?;
+        }
+        out.flush()?;
+        let report = self.producer.close(Duration::from_secs(30)).await;
+        if report.left > 0 {
+            return Err(format!("{} records were left when the producer closed", report.left).into());
+        }
+        Ok(format!("{count} records put, {aggregated} of them behind another in an aggregate"))
     }
-    out.flush()?;
-    let report = producer.close(Duration::from_secs(30)).await;
-    if report.left > 0 {
-        return Err(format!("{} records were left when the producer closed", report.left).into());
-    }
-    Ok(format!("{} records put, {aggregated} of them behind another in an aggregate", arguments.count))
 }
 
 /// The record of this number. Key and data together are like no other record's.
