@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::batch::Ticket;
-use crate::config::{Ordering, ProducerConfig};
+use crate::config::ProducerConfig;
 use crate::driver::{Shared, drive};
 use crate::error::{ConfigError, PutError, PutErrorReason, PutManyError, TryPutError};
 use crate::intake::{Intake, NotTaken};
@@ -25,14 +25,17 @@ use crate::pipeline::{Pipeline, Rate, Settings};
 use crate::stats::ProducerStats;
 use crate::stream_facts::StreamFacts;
 use crate::transport::{SdkTransport, Transport};
-use crate::user_record::{Largest, UserRecord};
+use crate::user_record::UserRecord;
 
+mod admission;
+mod close_report;
 mod family;
 mod permit;
 mod sink;
 
 use family::Family;
 
+pub use close_report::CloseReport;
 pub use permit::Permit;
 pub use sink::ProducerSink;
 
@@ -60,32 +63,6 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.terminate();
-    }
-}
-
-/// How a producer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CloseReport {
-    /// User records delivered since `close` began.
-    pub delivered: u64,
-    /// User records that failed since `close` began, for another reason than the deadline.
-    pub failed: u64,
-    /// User records that were neither at the deadline; they were answered with `Closed`.
-    pub left: u64,
-}
-
-impl CloseReport {
-    /// Everything that was accepted is delivered.
-    pub fn is_complete(&self) -> bool {
-        self.failed == 0 && self.left == 0
-    }
-}
-
-impl fmt::Display for CloseReport {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { delivered, failed, left } = self;
-        write!(out, "closed: {delivered} records delivered, {failed} failed, {left} left at the deadline")
     }
 }
 
@@ -371,52 +348,6 @@ impl Producer {
 
     fn shared(&self) -> &Shared {
         &self.handle.shared
-    }
-
-    /// Checks a record; one that the stream may take after all waits until the stream's limit is known.
-    async fn admitted(&self, record: UserRecord) -> Result<UserRecord, PutError> {
-        if self.may_fit_later(&record) {
-            self.facts_settled().await;
-        }
-        self.checked(record)
-    }
-
-    fn checked(&self, record: UserRecord) -> Result<UserRecord, PutError> {
-        match self.check(&record) {
-            Ok(()) => Ok(record),
-            Err(reason) => Err(self.refused(reason, Some(record))),
-        }
-    }
-
-    fn check(&self, record: &UserRecord) -> Result<(), PutErrorReason> {
-        let (shared, config) = (self.shared(), &self.handle.config);
-        if config.ordering == Ordering::PerShard && shared.facts.auto() {
-            return Err(PutErrorReason::OrderImpossible);
-        }
-        let checked = record.check(Largest {
-            user_record: config.max_user_record_size,
-            record: shared.facts.max_record_bytes(),
-            outstanding: shared.outstanding.largest(),
-        });
-        if matches!(checked, Err(PutErrorReason::RecordTooLarge { .. })) && shared.facts.wish() {
-            // The stream's limit may have been raised since: asked in the background, for the next one.
-            shared.intake.wake();
-        }
-        checked
-    }
-
-    /// Too large by what is assumed of the stream, before the stream was asked.
-    fn may_fit_later(&self, record: &UserRecord) -> bool {
-        let facts = &self.shared().facts;
-        record.partition_key.len() + record.data.len() > facts.max_record_bytes() && facts.may_rise()
-    }
-
-    /// Whatever is wrong with the stream is said by those who ask next.
-    async fn facts_settled(&self) {
-        let patience = self.handle.config.record_ttl;
-        if self.shared().intake.ready(patience).await.is_ok() {
-            self.shared().facts.settled(&self.shared().clock, patience).await;
-        }
     }
 
     fn refused(&self, reason: PutErrorReason, record: Option<UserRecord>) -> PutError {
