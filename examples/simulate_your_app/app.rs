@@ -12,7 +12,6 @@ use kcl::{
     BoxError, ConsumerConfig, InitialPosition, InitializationInput, LeaseLostInput, ProcessRecordsInput,
     RecordProcessor, Scheduler, ShardEndedInput, ShutdownRequestedInput, UserRecord as Received,
 };
-use kinesis_shard::ShardId;
 use kpl::{Producer, ProducerConfig, UserRecord};
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +84,8 @@ pub(crate) async fn start_worker(
         .with_initial_position(InitialPosition::TrimHorizon)
         .with_seed(office.seed);
     let books = office.books.clone();
-    let factory = move |_: ShardId| Biller { books: books.clone(), booked: booked.clone(), batches: 0 };
+    let factory =
+        move |_: kcl::StreamShard| Biller { books: books.clone(), booked: booked.clone(), batches: 0 };
     Ok(Scheduler::start(client, config, Arc::clone(&office.leases), factory).await?)
 }
 

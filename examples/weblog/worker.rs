@@ -28,7 +28,12 @@ pub(crate) async fn start(
         .with_initial_position(from)
         .with_failover_time(Duration::from_secs(2)) // short, so that the example does not make you wait
         .with_idle_time_between_reads(Duration::from_millis(250));
-    let factory = move |shard: ShardId| Counter { worker: name, shard, ledger: ledger.clone(), last: None };
+    let factory = move |shard: kcl::StreamShard| Counter {
+        worker: name,
+        shard: shard.shard_id,
+        ledger: ledger.clone(),
+        last: None,
+    };
     Ok(Scheduler::start(&stream.client, config, Arc::new(store), factory).await?)
 }
 

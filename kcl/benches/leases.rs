@@ -128,10 +128,10 @@ impl World {
             config = config.with_lease_renewal_interval(Duration::from_millis(millis));
         }
         let (world, worker) = (self.clone(), name.to_owned());
-        let factory = move |shard: ShardId| Reader {
+        let factory = move |shard: kcl::StreamShard| Reader {
             world: world.clone(),
             worker: worker.clone(),
-            shard,
+            shard: shard.shard_id,
             checkpointed_at: None,
         };
         Scheduler::start(&self.sim.client_named(name), config, store, factory).await.unwrap()
@@ -255,7 +255,7 @@ fn one_gap(seed: u64, shards: u32, clean: bool, interval: Option<u64>) -> Vec<Du
             }
             // Somewhere between two renewals.
             tokio::time::sleep(D * 2 + Duration::from_millis(seed * 7_919 % 10_000)).await;
-            let moved = goes.shards();
+            let moved = goes.shards().into_iter().map(|shard| shard.shard_id).collect::<Vec<_>>();
             let since = Instant::now();
             if clean {
                 goes.shutdown(Duration::from_secs(30)).await;

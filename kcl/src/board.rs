@@ -117,6 +117,8 @@ impl fmt::Display for StuckWhy {
 pub struct ShardStatus {
     /// The shard.
     pub shard: StreamShard,
+    /// The name of its lease, by which it can be paused in an application of several streams too.
+    pub lease_key: LeaseKey,
     /// Who has its lease: this worker.
     pub owner: WorkerId,
     /// What its task is doing.

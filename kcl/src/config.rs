@@ -12,6 +12,7 @@ use rand::{RngExt, SeedableRng};
 use crate::error::ConfigError;
 use crate::event::EventSink;
 use crate::lease::WorkerId;
+use crate::streams::StreamSet;
 
 /// Where reading starts in a shard for which no checkpoint exists yet.
 ///
@@ -99,6 +100,8 @@ impl FailurePolicy {
 pub struct ConsumerConfig {
     pub(crate) application_name: Arc<str>,
     pub(crate) stream: Arc<str>,
+    /// Several streams instead of the one.
+    pub(crate) streams: Option<StreamSet>,
     pub(crate) worker_id: WorkerId,
     pub(crate) initial_position: InitialPosition,
     pub(crate) failover_time: Duration,
@@ -141,6 +144,7 @@ impl ConsumerConfig {
         Self {
             application_name: application_name.into(),
             stream: stream.into(),
+            streams: None,
             worker_id: WorkerId::new(worker_id),
             initial_position: InitialPosition::default(),
             failover_time: Duration::from_secs(10),
@@ -170,6 +174,17 @@ impl ConsumerConfig {
             seed: SmallRng::try_from_rng(&mut rand::rngs::SysRng).map_or(0, |mut rng| rng.random()),
             clock: Clock::default(),
         }
+    }
+
+    /// The same for an application of several streams, which may change while it runs.
+    ///
+    /// Its lease table cannot be shared with an application of one stream: the keys of the rows differ.
+    pub fn multi_stream(
+        application_name: impl Into<Arc<str>>,
+        streams: StreamSet,
+        worker_id: impl Into<Arc<str>>,
+    ) -> Self {
+        Self { streams: Some(streams), ..Self::new(application_name, "several streams", worker_id) }
     }
 
     /// Where shards without a checkpoint start. Default: [`InitialPosition::TrimHorizon`].
@@ -402,7 +417,7 @@ impl ConsumerConfig {
         &self.application_name
     }
 
-    /// The stream's name or ARN.
+    /// The stream's name or ARN; `several streams` if that is what there is.
     pub fn stream(&self) -> &str {
         &self.stream
     }
@@ -432,6 +447,11 @@ impl ConsumerConfig {
             }
         }
         self.validate_consumer()?;
+        if self.streams.is_some() && self.consumer_arn.is_some() {
+            return Err(ConfigError::Contradiction {
+                sentence: "one consumer_arn is for one stream: with several, give a consumer_name instead",
+            });
+        }
         if self.max_task_backoff < self.task_backoff {
             return Err(ConfigError::Contradiction {
                 sentence: "max_task_backoff is shorter than task_backoff: raise it to at least the first pause",

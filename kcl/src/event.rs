@@ -155,6 +155,23 @@ pub enum ConsumerEvent {
         /// Its name or ARN.
         stream: Arc<str>,
     },
+    /// One of several streams is read from now on.
+    StreamFollowed {
+        /// Its name or ARN.
+        stream: Arc<str>,
+    },
+    /// One of several streams is not read any more: its leases are given back and stay in the table.
+    StreamLeft {
+        /// Its name or ARN.
+        stream: Arc<str>,
+    },
+    /// One of several streams cannot be read yet; it is tried again.
+    StreamNotReadable {
+        /// Its name or ARN.
+        stream: Arc<str>,
+        /// Why.
+        error: Arc<str>,
+    },
     /// Blobs that begin like an aggregate and are none were handed over whole.
     BrokenAggregate {
         /// The shard.
@@ -292,6 +309,8 @@ impl ConsumerEvent {
             | Self::LeaseReleased { .. }
             | Self::LeaseCreated { hole: false, .. }
             | Self::LeaseDeleted { .. }
+            | Self::StreamFollowed { .. }
+            | Self::StreamLeft { .. }
             | Self::ShardStarted { .. }
             | Self::ShardEnded { .. }
             | Self::ShardMovesAgain { .. } => Severity::Info,
@@ -335,6 +354,9 @@ impl ConsumerEvent {
             | Self::ShardStuck { shard, .. }
             | Self::ShardMovesAgain { shard, .. } => Some(shard),
             Self::StreamVanished { .. }
+            | Self::StreamFollowed { .. }
+            | Self::StreamLeft { .. }
+            | Self::StreamNotReadable { .. }
             | Self::ShardSyncFailed { .. }
             | Self::LeaseTableUnreadable { .. }
             | Self::LeaseUnreadable { .. }

@@ -54,7 +54,7 @@ impl Health {
     ) -> Self {
         let age = |at: Instant| now.saturating_duration_since(at);
         let shards: Vec<ShardStatus> =
-            reports.board.all().into_iter().map(|(_, progress)| progress.status(now)).collect();
+            reports.board.all().into_iter().map(|(key, progress)| progress.status(key, now)).collect();
         let pulse = reports.board.pulse();
         let mut health = Self {
             state: HealthState::Healthy,

@@ -114,6 +114,16 @@ impl LeaseKey {
         self.0.rsplit_once(':').map(|(stream, _)| stream)
     }
 
+    /// The same, empty where there is none.
+    pub(crate) fn stream_part(&self) -> &str {
+        self.stream_identifier().unwrap_or_default()
+    }
+
+    /// The key of a shard: in the multi-stream form if the stream part is not empty.
+    pub(crate) fn of_stream(part: &str, shard: &ShardId) -> Self {
+        if part.is_empty() { Self::from(shard) } else { Self::new(format!("{part}:{shard}")) }
+    }
+
     /// The key of another shard of the same stream.
     #[must_use]
     pub fn sibling(&self, shard: &ShardId) -> Self {
@@ -355,6 +365,9 @@ mod tests {
         let multi = LeaseKey::new("123456789012:orders:1700000000:shardId-000000000003");
         assert_eq!(multi.sibling(&shard).as_str(), "123456789012:orders:1700000000:shardId-000000000004");
         assert_eq!(LeaseKey::new("shardId-000000000003").sibling(&shard).as_str(), "shardId-000000000004");
+        for key in [multi, LeaseKey::new("shardId-000000000003")] {
+            assert_eq!(LeaseKey::of_stream(key.stream_part(), &key.shard_id()), key);
+        }
     }
 
     #[test]

@@ -21,8 +21,8 @@
 //!         Checkpointer -> LeaseStore, only while the lease is ours
 //! ```
 //!
-//! # The short way
-//! [`scan`] calls one closure for each record.
+//! # The short ways
+//! [`scan`] calls one closure for each record; [`Scan::stream`] gives the records as a stream.
 //!
 //! # The whole way
 //! A [`RecordProcessor`] per shard, run by a [`Scheduler`]:
@@ -78,6 +78,9 @@ mod config;
 
 // What the user implements, and is given.
 mod processor;
+
+// Several streams in one application.
+mod streams;
 
 // The worker: starts, stops, owns every task.
 mod scheduler;
@@ -152,9 +155,10 @@ pub use processor::{
     InitializationInput, LeaseLostInput, ProcessRecordsInput, RecordProcessor, RecordProcessorFactory,
     ShardEndedInput, ShutdownRequestedInput,
 };
-pub use scan::{Scan, ScanError, ScanReport, scan};
+pub use scan::{RecordStream, Scan, ScanError, ScanReport, StreamedRecord, scan};
 pub use scheduler::{Scheduler, ShutdownReport};
 pub use stats::ConsumerStats;
+pub use streams::StreamSet;
 pub use transport::deregister_stream_consumer;
 pub use user_record::UserRecord;
 

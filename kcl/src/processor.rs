@@ -8,6 +8,7 @@ use kinesis_shard::{Checkpoint, ShardId};
 
 use crate::checkpoint::Checkpointer;
 use crate::error::BoxError;
+use crate::event::StreamShard;
 use crate::lease::{PendingCheckpoint, WorkerId};
 use crate::user_record::UserRecord;
 
@@ -55,19 +56,19 @@ pub trait RecordProcessor: Send {
     async fn shutdown_requested(&mut self, input: ShutdownRequestedInput) -> Result<(), BoxError>;
 }
 
-/// Makes a processor for each shard that is gained. Any `Fn(ShardId) -> impl RecordProcessor` is one.
+/// Makes a processor for each shard that is gained. Any `Fn(StreamShard) -> impl RecordProcessor` is one.
 pub trait RecordProcessorFactory: Send + Sync {
     /// A new processor for a new tenure of this shard.
-    fn create(&self, shard_id: ShardId) -> Box<dyn RecordProcessor>;
+    fn create(&self, shard: StreamShard) -> Box<dyn RecordProcessor>;
 }
 
 impl<F, P> RecordProcessorFactory for F
 where
-    F: Fn(ShardId) -> P + Send + Sync,
+    F: Fn(StreamShard) -> P + Send + Sync,
     P: RecordProcessor + 'static,
 {
-    fn create(&self, shard_id: ShardId) -> Box<dyn RecordProcessor> {
-        Box::new(self(shard_id))
+    fn create(&self, shard: StreamShard) -> Box<dyn RecordProcessor> {
+        Box::new(self(shard))
     }
 }
 
@@ -75,6 +76,8 @@ where
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct InitializationInput {
+    /// The stream's name or ARN, as configured; its name in an application of several streams.
+    pub stream: Arc<str>,
     /// The shard.
     pub shard_id: ShardId,
     /// Where processing starts: the first record behind this checkpoint.
@@ -87,6 +90,8 @@ pub struct InitializationInput {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ProcessRecordsInput {
+    /// The stream's name or ARN, as configured; its name in an application of several streams.
+    pub stream: Arc<str>,
     /// The shard.
     pub shard_id: ShardId,
     /// The records, in order. Empty only at the end of a shard, or if the configuration asks for empty calls.
@@ -109,6 +114,8 @@ pub struct ProcessRecordsInput {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LeaseLostInput {
+    /// The stream's name or ARN, as configured; its name in an application of several streams.
+    pub stream: Arc<str>,
     /// The shard.
     pub shard_id: ShardId,
     /// The worker that had the lease.
@@ -119,6 +126,8 @@ pub struct LeaseLostInput {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ShardEndedInput {
+    /// The stream's name or ARN, as configured; its name in an application of several streams.
+    pub stream: Arc<str>,
     /// The shard.
     pub shard_id: ShardId,
     /// Which attempt this is, from 1.
@@ -131,6 +140,8 @@ pub struct ShardEndedInput {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ShutdownRequestedInput {
+    /// The stream's name or ARN, as configured; its name in an application of several streams.
+    pub stream: Arc<str>,
     /// The shard.
     pub shard_id: ShardId,
     /// Which attempt this is, from 1.

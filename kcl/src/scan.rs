@@ -16,6 +16,7 @@ use kinesis_shard::{Clock, ExtendedSequenceNumber, ShardId};
 use crate::checkpoint::Checkpointer;
 use crate::config::{ConsumerConfig, FailurePolicy, InitialPosition, RetrievalMode};
 use crate::error::{BoxError, StartError, WorkerError, panic_text};
+use crate::event::StreamShard;
 use crate::lease::{LeaseStore, MemoryLeaseStore};
 use crate::processor::{
     InitializationInput, LeaseLostInput, ProcessRecordsInput, RecordProcessor, ShardEndedInput,
@@ -23,6 +24,11 @@ use crate::processor::{
 };
 use crate::scheduler::{Scheduler, ShutdownReport};
 use crate::user_record::UserRecord;
+
+// The same as a stream.
+mod stream;
+
+pub use stream::{RecordStream, StreamedRecord};
 
 /// How long the running closures may take to finish when a scan ends.
 const GRACE: Duration = Duration::from_secs(30);
@@ -118,6 +124,18 @@ impl Scan {
         self
     }
 
+    /// Ends the scan on ctrl-c, with the record in hand finished and every shard checkpointed.
+    ///
+    /// A second ctrl-c is not caught by this crate: it ends the process as usual only if nothing else handles it.
+    pub fn until_ctrl_c(self) -> Self {
+        self.until(async {
+            if let Err(error) = tokio::signal::ctrl_c().await {
+                tracing::error!(%error, "ctrl-c cannot be waited for, the scan goes on without");
+                pending::<()>().await;
+            }
+        })
+    }
+
     /// Changes any other option of the worker; the scan sets application, position and failure policy itself.
     pub fn configure(mut self, change: impl FnOnce(ConsumerConfig) -> ConsumerConfig) -> Self {
         self.config = change(self.config);
@@ -150,18 +168,15 @@ impl Scan {
         self.config.call_process_records_even_for_empty_list |= self.checkpoint_every.is_some();
         let shared = Arc::new(Shared {
             each,
-            clock: self.config.clock.clone(),
-            checkpoint_every: self.checkpoint_every,
             stopping: AtomicBool::new(false),
             records: AtomicU64::new(0),
             failure: Mutex::default(),
         });
         let for_factory = Arc::clone(&shared);
-        let factory = move |_shard: ShardId| ScanProcessor {
+        let settings = Settings { clock: self.config.clock.clone(), checkpoint_every: self.checkpoint_every };
+        let factory = move |_shard: StreamShard| ScanProcessor {
             shared: Arc::clone(&for_factory),
-            done: None,
-            checkpointed: None,
-            due: None,
+            marks: Marks::new(settings.clone()),
         };
         let scheduler = Scheduler::start(&self.client, self.config, store, factory).await?;
         let stopped = tokio::select! {
@@ -240,17 +255,23 @@ impl From<Failure> for ScanError {
 
 struct Shared {
     each: Each,
-    clock: Clock,
-    checkpoint_every: Option<Duration>,
     stopping: AtomicBool,
     records: AtomicU64,
     /// The first failure of any shard.
     failure: Mutex<Option<Failure>>,
 }
 
-/// Calls the closure for the records of one shard.
-struct ScanProcessor {
-    shared: Arc<Shared>,
+/// When to checkpoint.
+#[derive(Debug, Clone)]
+struct Settings {
+    clock: Clock,
+    checkpoint_every: Option<Duration>,
+}
+
+/// How far one shard is processed, and checkpointed.
+#[derive(Debug)]
+struct Marks {
+    settings: Settings,
     /// The last record whose call succeeded.
     done: Option<ExtendedSequenceNumber>,
     checkpointed: Option<ExtendedSequenceNumber>,
@@ -258,7 +279,11 @@ struct ScanProcessor {
     due: Option<Instant>,
 }
 
-impl ScanProcessor {
+impl Marks {
+    fn new(settings: Settings) -> Self {
+        Self { settings, done: None, checkpointed: None, due: None }
+    }
+
     async fn checkpoint(&mut self, checkpointer: &Checkpointer) -> Result<(), BoxError> {
         if let Some(done) = self.done.filter(|done| self.checkpointed != Some(*done)) {
             checkpointer.checkpoint_at(done).await?;
@@ -276,15 +301,23 @@ impl ScanProcessor {
 
     /// Whether a checkpoint is due after a batch.
     fn is_due(&mut self) -> bool {
-        let Some(interval) = self.shared.checkpoint_every else { return true };
-        let now = self.shared.clock.now();
+        let Some(interval) = self.settings.checkpoint_every else { return true };
+        let now = self.settings.clock.now();
         let due = *self.due.get_or_insert(now + interval);
         if now >= due {
             self.due = Some(now + interval);
         }
         now >= due
     }
+}
 
+/// Calls the closure for the records of one shard.
+struct ScanProcessor {
+    shared: Arc<Shared>,
+    marks: Marks,
+}
+
+impl ScanProcessor {
     async fn call(&self, record: UserRecord) -> Result<(), Failure> {
         let (shard_id, position) = (record.shard_id().clone(), record.position());
         let result = AssertUnwindSafe(async { (self.shared.each)(record).await }).catch_unwind().await;
@@ -316,13 +349,13 @@ impl RecordProcessor for ScanProcessor {
                 self.shared.stopping.store(true, Ordering::SeqCst);
                 let message = failure.source.to_string();
                 self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
-                self.try_checkpoint(&input.checkpointer).await;
+                self.marks.try_checkpoint(&input.checkpointer).await;
                 return Err(message.into());
             }
-            self.done = Some(record.position());
+            self.marks.done = Some(record.position());
         }
-        if self.is_due() {
-            self.try_checkpoint(&input.checkpointer).await;
+        if self.marks.is_due() {
+            self.marks.try_checkpoint(&input.checkpointer).await;
         }
         Ok(())
     }
@@ -332,13 +365,13 @@ impl RecordProcessor for ScanProcessor {
     async fn shard_ended(&mut self, input: ShardEndedInput) -> Result<(), BoxError> {
         if self.shared.stopping.load(Ordering::SeqCst) {
             // The last batch may have been cut short, so this is not the end for us.
-            self.checkpoint(&input.checkpointer).await?;
+            self.marks.checkpoint(&input.checkpointer).await?;
             return Err("the scan stops before the end of the shard".into());
         }
         Ok(input.checkpointer.checkpoint().await?)
     }
 
     async fn shutdown_requested(&mut self, input: ShutdownRequestedInput) -> Result<(), BoxError> {
-        self.checkpoint(&input.checkpointer).await
+        self.marks.checkpoint(&input.checkpointer).await
     }
 }

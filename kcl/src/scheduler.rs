@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
 use futures::FutureExt;
-use kinesis_shard::ShardId;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -16,14 +15,16 @@ use tracing::Instrument;
 use crate::bell::Bell;
 use crate::config::ConsumerConfig;
 use crate::error::{StartError, WorkerError, panic_text};
+use crate::event::StreamShard;
 use crate::health::Health;
 use crate::lease::held::HeldLease;
 use crate::lease::keeper::{Keeper, KeeperCommand, KeeperError, KeeperSettings};
 use crate::lease::{LeaseKey, LeaseStore};
 use crate::processor::RecordProcessorFactory;
 use crate::shard_consumer::End;
-use crate::shard_task::{Context, ShardTask};
+use crate::shard_task::{Context, ShardTask, Worker};
 use crate::stats::ConsumerStats;
+use crate::streams::{Follower, Readable};
 use crate::transport::{SdkTransport, Transport};
 use crate::watchdog::{Thresholds, Watchdog};
 
@@ -41,7 +42,8 @@ pub struct Scheduler {
 }
 
 struct Shared {
-    context: Arc<Context>,
+    worker: Arc<Worker>,
+    readable: Arc<Readable>,
     /// Every task of this worker, so that one abort reaches them all.
     tasks: Mutex<JoinSet<Finished>>,
     book: Mutex<Book>,
@@ -64,11 +66,11 @@ struct Book {
 #[non_exhaustive]
 pub struct ShutdownReport {
     /// Shards whose processor was told and whose lease was given back: a successor can start at once.
-    pub released: Vec<ShardId>,
+    pub released: Vec<StreamShard>,
     /// Shards that reached their end, or whose lease was lost, while the worker shut down.
-    pub ended: Vec<ShardId>,
+    pub ended: Vec<StreamShard>,
     /// Shards stopped by force when the grace was over: their leases expire after the failover time.
-    pub forced: Vec<ShardId>,
+    pub forced: Vec<StreamShard>,
     /// What the worker had done in all.
     pub stats: ConsumerStats,
 }
@@ -78,12 +80,12 @@ enum Finished {
     Shard { key: LeaseKey, tenure: u64, result: Result<End, String> },
     Keeper(Result<(), WorkerError>),
     Dispatcher,
-    Watchdog,
+    Aside,
 }
 
 impl fmt::Debug for Scheduler {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let config = &self.shared.context.config;
+        let config = &self.shared.worker.config;
         formatter
             .debug_struct("Scheduler")
             .field("application", &config.application_name)
@@ -113,29 +115,36 @@ impl Scheduler {
     ) -> Result<Self, StartError> {
         config.validate()?;
         let config = Arc::new(config);
-        let transport = Arc::new(SdkTransport::new(client, &config));
         if let Err(source) = store.prepare().await
             && !source.is_retryable()
         {
             return Err(StartError::Store { application: Arc::clone(&config.application_name), source });
         }
-        if let Err(error) = transport.shards().await
-            && !error.is_retryable()
-        {
-            return Err(error.into());
-        }
-        transport.prepare(config.retrieval_mode).await?;
-        let context =
-            Arc::new(Context::new(Arc::clone(&config), Arc::clone(&transport) as _, Box::new(factory)));
-        let settings = KeeperSettings { reports: context.reports.clone(), ..settings(&config) };
-        let keeper = Keeper::new(store, transport, config.clock.clone(), settings);
+        let worker = Arc::new(Worker::new(Arc::clone(&config), Box::new(factory)));
+        let settings = KeeperSettings { reports: worker.reports.clone(), ..settings(&config) };
+        let readable = Arc::new(Readable::default());
+        let keeper = if config.streams.is_some() {
+            Keeper::of_several(store, config.clock.clone(), settings)
+        } else {
+            let transport = Arc::new(SdkTransport::new(client, &config));
+            if let Err(error) = transport.shards().await
+                && !error.is_retryable()
+            {
+                return Err(error.into());
+            }
+            transport.prepare(config.retrieval_mode).await?;
+            let context = Context::new(Arc::clone(&worker), Arc::clone(&config), Arc::clone(&transport) as _);
+            readable.insert("".into(), Arc::new(context));
+            Keeper::new(store, transport, config.clock.clone(), settings)
+        };
         let shared = Arc::new(Shared {
-            context,
+            worker,
+            readable,
             tasks: Mutex::default(),
             book: Mutex::default(),
             drained: Bell::default(),
         });
-        shared.launch(keeper);
+        shared.launch(keeper, client);
         Ok(Self { shared })
     }
 
@@ -143,7 +152,13 @@ impl Scheduler {
     ///
     /// By then the shards are being handed back; call [`shutdown`](Self::shutdown) to wait for that. Cancel safe.
     pub async fn wait(&self) -> WorkerError {
-        self.shared.context.failure().await
+        self.shared.worker.failure().await
+    }
+
+    /// The same as a future of its own.
+    pub(crate) fn failure(&self) -> impl Future<Output = WorkerError> + Send + use<> {
+        let worker = Arc::clone(&self.shared.worker);
+        async move { worker.failure().await }
     }
 
     /// Lets a shard stand still: no record of it is read or handed over until [`resume`](Self::resume). A running call may
@@ -156,29 +171,30 @@ impl Scheduler {
     ///
     /// A processor can do the same to its own shard: [`Checkpointer::pause`](crate::Checkpointer::pause).
     pub fn pause(&self, shard: impl Into<LeaseKey>) -> bool {
-        self.shared.context.pauses.pause(shard.into())
+        self.shared.worker.pauses.pause(shard.into())
     }
 
     /// Lets a paused shard go on where it stood. Whether it was paused.
     pub fn resume(&self, shard: impl Into<LeaseKey>) -> bool {
-        self.shared.context.pauses.resume(&shard.into())
+        self.shared.worker.pauses.resume(&shard.into())
     }
 
     /// Counters since the start.
     pub fn stats(&self) -> ConsumerStats {
-        self.shared.context.stats.snapshot()
+        self.shared.worker.stats.snapshot()
     }
 
     /// How the worker is: every shard with what it does and waits for, and one word for a liveness probe.
     pub fn health(&self) -> Health {
-        let context = &self.shared.context;
+        let context = &self.shared.worker;
         let now = context.clock.now();
         Health::of(&context.config, &context.reports, now, context.shutdown.has_rung(), context.error())
     }
 
     /// The shards that this worker holds now, in order of their ids.
-    pub fn shards(&self) -> Vec<ShardId> {
-        self.shared.book().running.keys().map(LeaseKey::shard_id).collect()
+    pub fn shards(&self) -> Vec<StreamShard> {
+        let events = &self.shared.worker.reports.events;
+        self.shared.book().running.keys().map(|key| events.shard(key)).collect()
     }
 
     /// Stops the worker: no new leases; running calls finish; every processor gets `shutdown_requested` with a checkpointer;
@@ -186,7 +202,7 @@ impl Scheduler {
     ///
     /// What has not ended after `grace` is aborted, as a crash would be. Dropping the future aborts at once.
     pub async fn shutdown(self, grace: Duration) -> ShutdownReport {
-        let context = &self.shared.context;
+        let context = &self.shared.worker;
         let deadline = context.clock.now() + grace;
         context.shutdown.ring();
         tokio::select! {
@@ -198,7 +214,7 @@ impl Scheduler {
         self.shared.tasks().abort_all();
         let mut book = self.shared.book();
         let mut report = std::mem::take(&mut book.report);
-        report.forced = book.running.keys().map(LeaseKey::shard_id).collect();
+        report.forced = book.running.keys().map(|key| context.reports.events.shard(key)).collect();
         report.stats = context.stats.snapshot();
         report
     }
@@ -233,10 +249,18 @@ impl Shared {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn launch(self: &Arc<Self>, keeper: Keeper) {
+    fn launch(self: &Arc<Self>, keeper: Keeper, client: &Client) {
         let (gained_sender, gained) = mpsc::channel(GAINED_CAPACITY);
         let (commands, command_receiver) = mpsc::channel(COMMAND_CAPACITY);
-        let config = &self.context.config;
+        let config = &self.worker.config;
+        let follower = config.streams.clone().map(|set| Follower {
+            worker: Arc::clone(&self.worker),
+            client: client.clone(),
+            set,
+            readable: Arc::clone(&self.readable),
+            syncs: keeper.syncs(),
+            keeper: commands.clone(),
+        });
         let span = tracing::info_span!("worker", stream = %config.stream, worker_id = %config.worker_id);
         let keeper = async move {
             let ran = AssertUnwindSafe(keeper.run(gained_sender, command_receiver)).catch_unwind().await;
@@ -251,20 +275,23 @@ impl Shared {
         let watchdog = Arc::clone(self).watch();
         let mut tasks = self.tasks();
         tasks.spawn(watchdog.instrument(span.clone()));
+        if let Some(follower) = follower {
+            tasks.spawn(follower.run().map(|()| Finished::Aside).instrument(span.clone()));
+        }
         tasks.spawn(keeper.instrument(span.clone()));
         tasks.spawn(dispatcher.run().instrument(span));
     }
 
     /// Looks at the shards again and again, until all of them have ended.
     async fn watch(self: Arc<Self>) -> Finished {
-        let Context { config, clock, reports, .. } = &*self.context;
+        let Worker { config, clock, reports, .. } = &*self.worker;
         let thresholds = Thresholds { slow: config.slow_processor_after, stuck: config.stuck_after };
         let mut watchdog = Watchdog::new(thresholds);
         loop {
             tokio::select! {
                 // The first fires once, and then it is over.
                 biased;
-                () = self.drained.rung() => return Finished::Watchdog,
+                () = self.drained.rung() => return Finished::Aside,
                 () = clock.sleep(watchdog.interval()) => {
                     for event in watchdog.look(clock.now(), &reports.board.all()) {
                         reports.events.emit(event);
@@ -284,8 +311,12 @@ impl Shared {
         }
         book.running.insert(key.clone(), tenure);
         drop(book);
-        let span = tracing::info_span!("shard", shard_id = %key.shard_id());
-        let task = ShardTask::new(Arc::clone(&self.context), lease);
+        let span = tracing::info_span!("shard", lease_key = %key, shard_id = %key.shard_id(), tenure);
+        let Some(context) = self.readable.of(&key) else {
+            self.give_back(key, tenure, lease, span);
+            return;
+        };
+        let task = ShardTask::new(context, lease);
         let running = async move {
             let result = AssertUnwindSafe(task.run()).catch_unwind().await;
             Finished::Shard { key, tenure, result: result.map_err(|panic| panic_text(&*panic)) }
@@ -293,24 +324,36 @@ impl Shared {
         self.tasks().spawn(running.instrument(span));
     }
 
+    /// Gives back a lease of a stream that was left while the lease was taken.
+    fn give_back(&self, key: LeaseKey, tenure: u64, lease: HeldLease, span: tracing::Span) {
+        let giving = async move {
+            if let Err(error) = lease.release().await {
+                tracing::info!(%error, "lease not given back, it expires");
+            }
+            Finished::Shard { key, tenure, result: Ok(End::Released) }
+        };
+        self.tasks().spawn(giving.instrument(span));
+    }
+
     /// Writes down how a shard ended; the lease that waited for it, if there is one.
     fn ended(&self, key: &LeaseKey, tenure: u64, result: Result<End, String>) -> Option<HeldLease> {
-        self.context.reports.board.leave(key);
+        self.worker.reports.board.leave(key);
         let mut book = self.book();
         if book.running.get(key) == Some(&tenure) {
             book.running.remove(key);
         }
-        if self.context.shutdown.has_rung() {
+        if self.worker.shutdown.has_rung() {
+            let shard = self.worker.reports.events.shard(key);
             match result {
-                Ok(End::Released | End::GaveUp) => book.report.released.push(key.shard_id()),
-                Ok(End::Finished | End::LeaseLost) => book.report.ended.push(key.shard_id()),
-                Err(_) => book.report.forced.push(key.shard_id()),
+                Ok(End::Released | End::GaveUp) => book.report.released.push(shard),
+                Ok(End::Finished | End::LeaseLost) => book.report.ended.push(shard),
+                Err(_) => book.report.forced.push(shard),
             }
         }
         let next = book.waiting.remove(key);
         drop(book);
         if let Err(message) = result {
-            self.context.fail(WorkerError::Panicked { message: message.into() });
+            self.worker.fail(WorkerError::Panicked { message: message.into() });
         }
         next
     }
@@ -333,7 +376,7 @@ impl Dispatcher {
             tokio::select! {
                 // Nothing starves: the first fires once; tasks end only as often as leases were gained.
                 biased;
-                () = shared.context.shutdown.rung(), if !stopping => {
+                () = shared.worker.shutdown.rung(), if !stopping => {
                     stopping = true;
                     self.command(KeeperCommand::StopTaking);
                 }
@@ -350,10 +393,10 @@ impl Dispatcher {
                     Finished::Keeper(result) => {
                         keeper_runs = false;
                         if let Err(error) = result {
-                            shared.context.fail(error);
+                            shared.worker.fail(error);
                         }
                     }
-                    Finished::Dispatcher | Finished::Watchdog => {}
+                    Finished::Dispatcher | Finished::Aside => {}
                 },
                 lease = self.gained.recv(), if !self.gained.is_closed() || !self.gained.is_empty() => {
                     if let Some(lease) = lease {

@@ -8,7 +8,6 @@ use kinesis_shard::{Checkpoint, ShardId};
 
 use crate::board::{Progress, ReadState, ShardState};
 use crate::checkpoint::{self, Checkpointer};
-use crate::error::WorkerError;
 use crate::event::{ConsumerEvent, ProcessorCall, StreamShard};
 use crate::fetch::{ChildShard, FetchAnswer, FetchStep, Fetched, Fetcher, Pushed, ReadFrom};
 use crate::lease::NewLease;
@@ -41,7 +40,7 @@ mod read;
 use batch::Batch;
 use budget::Holding;
 use call::{Called, Invocation};
-pub(crate) use context::Context;
+pub(crate) use context::{Context, Worker};
 use read::Read;
 
 /// One tenure of one shard. Dropping its future is a crash: nothing is told to anyone.
@@ -85,7 +84,7 @@ impl ShardTask {
     pub(crate) fn new(context: Arc<Context>, lease: HeldLease) -> Self {
         let start = lease.start();
         let (shard_id, config) = (lease.key().shard_id(), &context.config);
-        let seed = context.child_seed(&shard_id, lease.tenure());
+        let seed = context.child_seed(lease.key(), lease.tenure());
         let settings = ShardConsumerSettings {
             parent_poll_interval: config.parent_shard_poll_interval,
             backoff: config.task_backoff,
@@ -150,7 +149,7 @@ impl ShardTask {
         let mut parents_seen = context.parents.rings();
         let mut pauses_seen = context.pauses.changed.rings();
         self.look_at_pauses();
-        context.stats.lag(&self.shard_id, 0);
+        context.stats.lag(self.shard(), 0);
         context.reports.board.enter(lease.key().clone(), Arc::clone(&self.progress));
         loop {
             let now = context.clock.now();
@@ -176,7 +175,7 @@ impl ShardTask {
                     self.reading = None;
                     self.consumer.shutdown();
                 }
-                () = context.shutdown.rung(), if watch_shutdown => {
+                () = context.left(), if watch_shutdown => {
                     watch_shutdown = false;
                     self.reading = None;
                     self.consumer.shutdown();
@@ -216,9 +215,7 @@ impl ShardTask {
             FetchStep::WaitUntil(instant) => Some(instant),
             FetchStep::Idle => None,
             FetchStep::StreamGone => {
-                let stream = Arc::clone(&self.shard().stream);
-                self.tell(ConsumerEvent::StreamVanished { stream: Arc::clone(&stream) });
-                self.context.fail(WorkerError::StreamGone { stream });
+                self.context.stream_vanished();
                 None
             }
             step => {
@@ -294,22 +291,27 @@ impl ShardTask {
 
     fn invocation(&self, step: Step, now: Instant) -> Invocation {
         let (shard_id, attempt) = (self.shard_id.clone(), self.consumer.attempt());
-        let checkpointer = self.checkpointer.clone();
+        let (stream, checkpointer) = (Arc::clone(&self.shard().stream), self.checkpointer.clone());
         match (step, &self.batch) {
             (Step::Process, Some(batch)) => {
-                Invocation::ProcessRecords(batch.input(shard_id, now, attempt, checkpointer))
+                Invocation::ProcessRecords(batch.input(self.shard().clone(), now, attempt, checkpointer))
             }
             (Step::ShardEnded, _) => {
-                Invocation::ShardEnded(ShardEndedInput { shard_id, attempt, checkpointer })
+                Invocation::ShardEnded(ShardEndedInput { stream, shard_id, attempt, checkpointer })
             }
-            (Step::ShutdownRequested, _) => {
-                Invocation::ShutdownRequested(ShutdownRequestedInput { shard_id, attempt, checkpointer })
-            }
+            (Step::ShutdownRequested, _) => Invocation::ShutdownRequested(ShutdownRequestedInput {
+                stream,
+                shard_id,
+                attempt,
+                checkpointer,
+            }),
             (Step::LeaseLost, _) => Invocation::LeaseLost(LeaseLostInput {
+                stream,
                 shard_id,
                 worker_id: self.context.config.worker_id.clone(),
             }),
             (Step::Initialize, _) => Invocation::Initialize(InitializationInput {
+                stream,
                 shard_id,
                 checkpoint: self.lease.start().checkpoint,
                 pending_checkpoint: self.lease.start().pending_checkpoint.clone(),
@@ -376,7 +378,7 @@ impl ShardTask {
             _ => {}
         }
         if let Some(millis_behind) = read.millis_behind_latest() {
-            stats.lag(&self.shard_id, millis_behind);
+            stats.lag(self.progress.shard(), millis_behind);
             self.progress.polled(Some(millis_behind), now);
         } else if matches!(read.answer, FetchAnswer::Subscribed(Ok(()))) {
             self.progress.polled(None, now);
@@ -505,6 +507,7 @@ impl ShardTask {
 
     fn over(self, end: End) -> End {
         let shard = self.shard().clone();
+        let of = shard.clone();
         match end {
             End::Finished => {
                 let children = self.children.iter().map(|child| child.key.shard_id()).collect();
@@ -515,7 +518,7 @@ impl ShardTask {
             }
             End::LeaseLost | End::Released => {}
         }
-        self.context.over(&self.shard_id, end, &self.last_failure);
+        self.context.over(&of, end, &self.last_failure);
         end
     }
 }

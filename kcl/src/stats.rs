@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use kinesis_shard::ShardId;
+use crate::event::StreamShard;
 
 /// What a worker has done since it started. Counts only grow; fields follow the KCL's metric names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct ConsumerStats {
     /// `MillisBehindLatest`: the greatest lag over the shards held now, by the last answer for each; milliseconds.
     pub millis_behind_latest: u64,
     /// The lag of each shard held now; milliseconds.
-    pub millis_behind_latest_by_shard: BTreeMap<ShardId, u64>,
+    pub millis_behind_latest_by_shard: BTreeMap<StreamShard, u64>,
     /// `CurrentLeases`: shards held now; a count.
     pub current_leases: u64,
     /// `LostLeases`: leases lost to others or to time; a count.
@@ -64,7 +64,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct Stats {
             $(pub(crate) $name: Counter,)*
-            lag: Mutex<BTreeMap<ShardId, u64>>,
+            lag: Mutex<BTreeMap<StreamShard, u64>>,
         }
 
         impl Stats {
@@ -105,12 +105,12 @@ impl Counter {
 
 impl Stats {
     /// A shard is held, and this far behind.
-    pub(crate) fn lag(&self, shard: &ShardId, millis_behind: u64) {
+    pub(crate) fn lag(&self, shard: &StreamShard, millis_behind: u64) {
         self.lag.lock().unwrap_or_else(PoisonError::into_inner).insert(shard.clone(), millis_behind);
     }
 
     /// A shard is not held any more.
-    pub(crate) fn left(&self, shard: &ShardId) {
+    pub(crate) fn left(&self, shard: &StreamShard) {
         self.lag.lock().unwrap_or_else(PoisonError::into_inner).remove(shard);
     }
 }
@@ -118,17 +118,22 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kinesis_shard::ShardId;
+
+    fn shard(index: u64) -> StreamShard {
+        StreamShard { stream: "orders".into(), shard_id: ShardId::from_index(index) }
+    }
 
     #[test]
     fn the_worker_is_as_late_as_its_latest_shard() {
         let stats = Stats::default();
-        stats.lag(&ShardId::from_index(0), 7);
-        stats.lag(&ShardId::from_index(1), 900);
+        stats.lag(&shard(0), 7);
+        stats.lag(&shard(1), 900);
         stats.records_processed.add(3);
         let snapshot = stats.snapshot();
         assert_eq!((snapshot.millis_behind_latest, snapshot.current_leases), (900, 2));
         assert_eq!(snapshot.records_processed, 3);
-        stats.left(&ShardId::from_index(1));
+        stats.left(&shard(1));
         assert_eq!(stats.snapshot().millis_behind_latest, 7);
     }
 }

@@ -82,12 +82,12 @@ impl World {
     /// Makes the processors of one worker: each writes down what is done to it.
     pub fn recorders(&self, name: &str, plan: Plan) -> impl RecordProcessorFactory + 'static {
         let (world, worker) = (self.clone(), name.to_owned());
-        move |shard: ShardId| Recorder {
+        move |shard: kcl::StreamShard| Recorder {
             world: world.clone(),
             worker: worker.clone(),
             plan,
             tenure: world.next_tenure.fetch_add(1, Ordering::Relaxed),
-            shard,
+            shard: shard.shard_id,
             calls: 0,
         }
     }

@@ -5,7 +5,7 @@ use kinesis_shard::{Checkpoint, ShardId};
 
 use super::{ShardState, ShardStatus, StuckWhy};
 use crate::event::{ProcessorCall, StreamShard};
-use crate::lease::WorkerId;
+use crate::lease::{LeaseKey, WorkerId};
 
 /// What became of the last read, or what the present one waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,12 +216,13 @@ impl Progress {
         Some((why, since))
     }
 
-    pub(crate) fn status(&self, now: Instant) -> ShardStatus {
+    pub(crate) fn status(&self, lease_key: LeaseKey, now: Instant) -> ShardStatus {
         let age = |at: Instant| now.saturating_duration_since(at);
         let waits = self.waits().map(|(why, since)| (why, age(since)));
         let written = self.written();
         ShardStatus {
             shard: self.shard.clone(),
+            lease_key,
             owner: self.owner.clone(),
             state: written.state,
             state_for: age(written.state_since),
@@ -240,7 +241,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lease::test_support::now;
+    use crate::lease::test_support::{key, now};
 
     fn progress(now: Instant) -> Progress {
         let shard = StreamShard { stream: "orders".into(), shard_id: ShardId::from_index(7) };
@@ -301,7 +302,7 @@ mod tests {
         progress.state(ShardState::Reading, start + secs(10));
         progress.polled(Some(70), start + secs(11));
         progress.checkpointed(Checkpoint::TrimHorizon, start + secs(12));
-        let status = progress.status(start + secs(15));
+        let status = progress.status(key(7), start + secs(15));
         assert_eq!(status.state_for, secs(5));
         assert_eq!((status.last_poll, status.last_delivery), (Some(secs(4)), None));
         assert_eq!((status.last_checkpoint, status.millis_behind_latest), (Some(secs(3)), Some(70)));

@@ -128,6 +128,11 @@ impl Events {
         Self { sink, stream }
     }
 
+    /// The same for another stream.
+    pub(crate) fn of_stream(&self, stream: &Arc<str>) -> Self {
+        Self { sink: self.sink.clone(), stream: Arc::clone(stream) }
+    }
+
     /// Logs the event and delivers it. Never waits.
     pub(crate) fn emit(&self, event: ConsumerEvent) {
         match event.severity() {

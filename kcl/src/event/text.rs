@@ -83,6 +83,11 @@ impl fmt::Display for ConsumerEvent {
             Self::StreamVanished { stream } => {
                 write!(f, "stream \"{stream}\" no longer exists: create it, or stop reading it")
             }
+            Self::StreamFollowed { stream } => write!(f, "stream \"{stream}\" is read from now on"),
+            Self::StreamLeft { stream } => write!(f, "stream \"{stream}\" is not read any more"),
+            Self::StreamNotReadable { stream, error } => {
+                write!(f, "stream \"{stream}\" cannot be read yet, it is tried again: {error}")
+            }
             Self::BrokenAggregate { shard, count } => {
                 write!(f, "{count} broken aggregates of {shard} are handed over whole")
             }

@@ -10,7 +10,7 @@ use kinesis_shard::{Checkpoint, ShardId};
 use tokio::sync::Notify;
 
 use super::calls::Calls;
-use super::keeper::ShardSync;
+use super::keeper::Syncs;
 use super::tenure::{Answer, End, Next, Purpose, Tenure, Unwritable};
 use super::{
     Lease, LeaseKey, LeaseStoreError, MetaUpdate, NewLease, Operation, PendingCheckpoint, WorkerId, Write,
@@ -38,7 +38,7 @@ struct Holding {
     start: Lease,
     number: u64,
     calls: Calls,
-    sync: Arc<ShardSync>,
+    syncs: Arc<Syncs>,
     ended: Arc<EndedLeases>,
     announced: AtomicBool,
     /// Held during a write: renewals and checkpoints of one lease are one sequence.
@@ -53,7 +53,7 @@ struct Holding {
 pub(crate) struct Hands {
     pub(crate) worker: WorkerId,
     pub(crate) calls: Calls,
-    pub(crate) sync: Arc<ShardSync>,
+    pub(crate) syncs: Arc<Syncs>,
     pub(crate) ended: Arc<EndedLeases>,
 }
 
@@ -64,7 +64,7 @@ impl HeldLease {
             start: tenure.row().clone(),
             number,
             calls: hands.calls,
-            sync: hands.sync,
+            syncs: hands.syncs,
             ended: hands.ended,
             announced: AtomicBool::new(false),
             writes: tokio::sync::Mutex::new(()),
@@ -291,7 +291,9 @@ impl HeldLease {
         let unknown = self.unknown_parents(children).await?;
         let mut passed = BTreeSet::new();
         if !unknown.is_empty() {
-            let synced = self.0.sync.run().await?;
+            // A stream that is left alone from now on has no sync: its leases are being given back.
+            let sync = self.0.syncs.of(self.key()).ok_or(HeldLeaseError::Resharding)?;
+            let synced = sync.run().await?;
             passed = synced.passed;
             // A parent that is listed and still has no lease follows a shard that is being read, whose end will create
             // it. A child created now would find no row of it and not wait for it.

@@ -16,6 +16,15 @@ pub(crate) fn of_stream(arn: &str, created_at_seconds: i64) -> Arc<str> {
     format!("{arn}@{created_at_seconds}").into()
 }
 
+/// What stands before the shard in lease keys of the multi-stream form, `<account>:<name>:<epoch>`, of what
+/// [`of_stream`] wrote.
+pub(crate) fn key_part(stream: &str) -> Option<Arc<str>> {
+    let (arn, created) = stream.rsplit_once('@')?;
+    let account = arn.split(':').nth(4).filter(|account| !account.is_empty())?;
+    let (_, name) = arn.rsplit_once('/')?;
+    Some(format!("{account}:{name}:{created}").into())
+}
+
 /// Why these leases are not of `stream`, in a sentence; none if nothing speaks against it.
 pub(crate) fn contradiction(leases: &[Lease], stream: &str) -> Option<String> {
     let mut written =
@@ -88,6 +97,13 @@ mod tests {
 
     fn of(index: u64, stream: Option<Arc<str>>) -> Lease {
         Lease { stream, ..row(index, "ann", 1) }
+    }
+
+    #[test]
+    fn the_key_part_is_account_name_and_time_of_creation() {
+        let stream = of_stream("arn:aws:kinesis:eu-west-1:123456789012:stream/orders", 1_700_000_000);
+        assert_eq!(key_part(&stream).as_deref(), Some("123456789012:orders:1700000000"));
+        assert_eq!(key_part("orders"), None);
     }
 
     #[test]

@@ -40,6 +40,9 @@ mod agenda;
 // Compares the stream's shards with the table.
 mod shard_sync;
 
+// The same for all streams of an application.
+mod syncs;
+
 // What is under way.
 mod jobs;
 
@@ -47,7 +50,8 @@ use agenda::{Agenda, Due};
 use jobs::Done;
 pub(crate) use settings::{KeeperCommand, KeeperError, KeeperSettings};
 use shard_sync::Synced;
-pub(crate) use shard_sync::{ListShards, ShardSync, SyncError, WhichShards};
+pub(crate) use shard_sync::{ListShards, SyncError, WhichShards};
+pub(crate) use syncs::Syncs;
 
 /// Gains and holds leases for one worker.
 #[derive(Debug)]
@@ -57,22 +61,35 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
+    /// For an application of one stream.
     pub(crate) fn new(
         store: Arc<dyn LeaseStore>,
         shards: Arc<dyn ListShards>,
         clock: Clock,
         settings: KeeperSettings,
     ) -> Self {
+        let keeper = Self::build(store, clock, settings, false);
+        let name = keeper.settings.reports.events.stream();
+        keeper.hands.syncs.follow("".into(), &name, shards, keeper.settings.initial_position);
+        keeper
+    }
+
+    /// For an application of several streams: those that [`syncs`](Self::syncs) is told to follow.
+    pub(crate) fn of_several(store: Arc<dyn LeaseStore>, clock: Clock, settings: KeeperSettings) -> Self {
+        Self::build(store, clock, settings, true)
+    }
+
+    fn build(store: Arc<dyn LeaseStore>, clock: Clock, settings: KeeperSettings, several: bool) -> Self {
         let calls = Calls::new(store, clock, settings.store_call_timeout, settings.seed);
-        let sync = Arc::new(ShardSync::new(
-            calls.clone(),
-            shards,
-            settings.initial_position,
-            settings.reports.events.clone(),
-        ));
+        let syncs = Arc::new(Syncs::new(calls.clone(), settings.reports.events.clone(), several));
         let ended = Arc::new(EndedLeases::default());
-        let hands = Hands { worker: settings.worker_id.clone(), calls, sync, ended };
+        let hands = Hands { worker: settings.worker_id.clone(), calls, syncs, ended };
         Self { hands, settings }
+    }
+
+    /// Which streams are read.
+    pub(crate) fn syncs(&self) -> Arc<Syncs> {
+        Arc::clone(&self.hands.syncs)
     }
 
     /// Runs until it is told to stop, or `commands` or `gained` is closed. Dropping the future is a crash: held leases
@@ -179,7 +196,7 @@ impl Running {
                 // The response's time: a counter may have moved at any time before it.
                 Done::Scanned(listed, hands.calls.clock().now())
             }),
-            Due::Sync => Box::pin(async move { Done::Synced(hands.sync.run().await) }),
+            Due::Sync => Box::pin(async move { Done::Synced(hands.syncs.run().await) }),
             Due::Renew(key) => {
                 let held = self.held.get(&key).cloned();
                 let span = tracing::debug_span!("renew", lease_key = %key);
@@ -200,7 +217,10 @@ impl Running {
         match done {
             Done::Started(leases) => self.started(&leases?, now),
             Done::Synced(result) => self.synced(result, now),
-            Done::Scanned(Ok(leases), answered_at) => self.scanned(&leases, answered_at, now),
+            Done::Scanned(Ok(leases), answered_at) => {
+                let leases = self.hands.syncs.followed(leases);
+                self.scanned(&leases, answered_at, now);
+            }
             Done::Scanned(Err(error), _) => {
                 let error = error.to_string().into();
                 self.reports().events.emit(ConsumerEvent::LeaseTableUnreadable { error });

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::checkpoint::Checkpointer;
+use crate::event::StreamShard;
 use crate::processor::ProcessRecordsInput;
 use crate::user_record::UserRecord;
 use kinesis_shard::ShardId;
@@ -22,13 +23,14 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn input(
         &self,
-        shard_id: ShardId,
+        shard: StreamShard,
         now: Instant,
         attempt: u32,
         checkpointer: Checkpointer,
     ) -> ProcessRecordsInput {
         ProcessRecordsInput {
-            shard_id,
+            stream: shard.stream,
+            shard_id: shard.shard_id,
             records: Arc::clone(&self.records),
             millis_behind_latest: self.millis_behind_latest,
             time_in_cache: now.saturating_duration_since(self.received_at),

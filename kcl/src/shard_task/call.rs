@@ -45,8 +45,10 @@ pub(crate) async fn call(
         None if !matches!(invocation, Invocation::Initialize(_)) => {
             return Called { processor: None, call: Call::Done, failure: None };
         }
-        None => catch_unwind(AssertUnwindSafe(|| context.factory.create(lease.key().shard_id())))
-            .map_err(|panic| panic_text(&*panic)),
+        None => catch_unwind(AssertUnwindSafe(|| {
+            context.factory.create(context.reports.events.shard(lease.key()))
+        }))
+        .map_err(|panic| panic_text(&*panic)),
     };
     match created {
         Ok(mut processor) => {
@@ -137,6 +139,7 @@ mod tests {
         let mut processor = Troubled(0);
         let input = || {
             Invocation::LeaseLost(LeaseLostInput {
+                stream: "orders".into(),
                 shard_id: ShardId::from_index(0),
                 worker_id: WorkerId::new("w"),
             })

@@ -1,14 +1,17 @@
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kinesis_shard::{Clock, ShardId, md5};
+use kinesis_shard::{Clock, md5};
 
 use super::budget::Budget;
 use crate::bell::Bell;
 use crate::board::{Progress, ReadState};
 use crate::config::{ConsumerConfig, FailurePolicy};
 use crate::error::WorkerError;
-use crate::event::{ConsumerEvent, Events};
+use crate::event::{ConsumerEvent, Events, StreamShard};
 use crate::fetch::FetchEvent;
+use crate::lease::LeaseKey;
 use crate::pauses::Pauses;
 use crate::processor::RecordProcessorFactory;
 use crate::reports::Reports;
@@ -16,10 +19,10 @@ use crate::shard_consumer::End;
 use crate::stats::Stats;
 use crate::transport::Transport;
 
-pub(crate) struct Context {
+/// What all shards of a worker share.
+pub(crate) struct Worker {
     pub(crate) config: Arc<ConsumerConfig>,
     pub(crate) clock: Clock,
-    pub(crate) transport: Arc<dyn Transport>,
     pub(crate) factory: Box<dyn RecordProcessorFactory>,
     pub(crate) reports: Reports,
     pub(crate) stats: Arc<Stats>,
@@ -29,30 +32,86 @@ pub(crate) struct Context {
     pub(crate) pauses: Arc<Pauses>,
     /// Rings when a shard has ended here, for the shards that wait for it.
     pub(crate) parents: Bell,
+    /// Rings when a stream has vanished, in an application of several.
+    pub(crate) streams: Bell,
     /// Rings once, after the error is in its place.
     failed: Bell,
     error: Mutex<Option<WorkerError>>,
 }
 
+/// What all shards of one stream share: the worker, and what is particular to the stream.
+pub(crate) struct Context {
+    worker: Arc<Worker>,
+    /// With the name and the initial position of this stream.
+    pub(crate) config: Arc<ConsumerConfig>,
+    pub(crate) transport: Arc<dyn Transport>,
+    /// Rings once: this stream is not read any more.
+    pub(crate) leave: Bell,
+    vanished: AtomicBool,
+}
+
+impl Deref for Context {
+    type Target = Worker;
+
+    fn deref(&self) -> &Worker {
+        &self.worker
+    }
+}
+
 impl Context {
     pub(crate) fn new(
+        worker: Arc<Worker>,
         config: Arc<ConsumerConfig>,
         transport: Arc<dyn Transport>,
-        factory: Box<dyn RecordProcessorFactory>,
     ) -> Self {
+        Self { worker, config, transport, leave: Bell::default(), vanished: AtomicBool::new(false) }
+    }
+
+    /// The service does not know the stream any more: the end of an application of one stream.
+    pub(crate) fn stream_vanished(&self) {
+        if self.vanished.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let stream = Arc::clone(&self.config.stream);
+        self.reports.events.emit(ConsumerEvent::StreamVanished { stream: Arc::clone(&stream) });
+        if self.config.streams.is_some() {
+            self.streams.ring();
+        } else {
+            self.fail(WorkerError::StreamGone { stream });
+        }
+    }
+
+    /// Resolves once the worker shuts down, or the stream is not read any more. Cancel safe.
+    pub(super) async fn left(&self) {
+        tokio::select! {
+            // Either way the shard is given back.
+            biased;
+            () = self.shutdown.rung() => {}
+            () = self.leave.rung() => {}
+        }
+    }
+
+    /// Whether the service does not know the stream any more.
+    pub(crate) fn has_vanished(&self) -> bool {
+        self.vanished.load(Ordering::SeqCst)
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(config: Arc<ConsumerConfig>, factory: Box<dyn RecordProcessorFactory>) -> Self {
         let stats = Arc::new(Stats::default());
         let events = Events::new(config.events.clone(), Arc::clone(&config.stream));
         Self {
             clock: config.clock.clone(),
             budget: Arc::new(Budget::new(config.max_prefetch_bytes)),
             config,
-            transport,
             factory,
             reports: Reports { events, board: Arc::default(), stats: Arc::clone(&stats) },
             stats,
             shutdown: Bell::default(),
             pauses: Arc::default(),
             parents: Bell::default(),
+            streams: Bell::default(),
             failed: Bell::default(),
             error: Mutex::default(),
         }
@@ -83,8 +142,8 @@ impl Context {
     }
 
     /// A seed of its own for each tenure of each shard, so that no draw of one shifts another's.
-    pub(crate) fn child_seed(&self, shard: &ShardId, tenure: u64) -> u64 {
-        let text = format!("{}/{shard}/{tenure}", self.config.seed);
+    pub(crate) fn child_seed(&self, key: &LeaseKey, tenure: u64) -> u64 {
+        let text = format!("{}/{key}/{tenure}", self.config.seed);
         let digest = u128::from_be_bytes(md5(text.as_bytes()));
         #[expect(clippy::cast_possible_truncation, reason = "any 64 bits of the digest do")]
         let seed = digest as u64;
@@ -153,9 +212,9 @@ impl Context {
     }
 
     /// Counts how a shard ended, and tells whom it concerns.
-    pub(super) fn over(&self, shard_id: &ShardId, end: End, last_failure: &Arc<str>) {
-        self.stats.left(shard_id);
-        tracing::debug!(%shard_id, ?end, "done with the shard");
+    pub(super) fn over(&self, shard: &StreamShard, end: End, last_failure: &Arc<str>) {
+        self.stats.left(shard);
+        tracing::debug!(%shard, ?end, "done with the shard");
         match end {
             End::Finished => {
                 self.stats.shards_ended.one();
@@ -165,7 +224,7 @@ impl Context {
             End::GaveUp => {
                 if let FailurePolicy::StopWorker { after_attempts } = self.config.failure_policy {
                     self.fail(WorkerError::Processor {
-                        shard_id: shard_id.clone(),
+                        shard_id: shard.shard_id.clone(),
                         attempts: after_attempts,
                         message: Arc::clone(last_failure),
                     });

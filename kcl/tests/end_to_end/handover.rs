@@ -148,7 +148,7 @@ async fn a_lease_that_is_asked_for_lets_its_processor_checkpoint_first() {
     world.until("shared", |_| b.shards().len() == 1 && a.shards().len() == 1).await;
     world.put(texts(40, 80)).await;
     world.until_delivered(80).await;
-    let moved = b.shards()[0].index().unwrap();
+    let moved = b.shards()[0].shard_id.index().unwrap();
     assert_eq!(world.texts().len(), 80, "nothing came twice");
     let life = world.life(moved);
     assert_eq!(life[..2], [Kind::Initialize(Checkpoint::TrimHorizon), Kind::ShutdownRequested]);

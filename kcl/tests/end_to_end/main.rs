@@ -15,3 +15,4 @@ mod pausing;
 mod processing;
 mod resharding;
 mod scanning;
+mod streams;

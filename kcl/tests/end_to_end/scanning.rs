@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kcl::{Checkpoint, ScanError, ShardId};
+use futures::StreamExt;
+use kcl::{Checkpoint, RecordStream, ScanError, ShardId, StreamedRecord};
 
 use crate::world::{STREAM, World, text_of, texts};
 
@@ -137,4 +138,106 @@ async fn a_scan_of_a_missing_stream_fails_in_a_sentence() {
     let scan = kcl::scan(&world.sim.client_named("scan"), STREAM);
     let error = scan.run(|_| async { Ok(()) }).await.unwrap_err();
     assert!(error.to_string().starts_with("stream \"orders\" not found"), "{error}");
+}
+
+async fn stream(world: &World) -> RecordStream {
+    let scan = kcl::scan(&world.sim.client_named("scan"), STREAM).store(Arc::new(world.store.clone()));
+    scan.configure(|config| config.with_seed(1)).stream().await.unwrap()
+}
+
+async fn next(records: &mut RecordStream) -> StreamedRecord {
+    records.next().await.unwrap().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_records_goes_on_behind_what_was_acknowledged() {
+    let world = World::new(1);
+    world.put(texts(0, 10)).await;
+    let mut records = stream(&world).await;
+    for text in texts(0, 6) {
+        let record = next(&mut records).await;
+        assert_eq!(text_of(&record), text);
+        record.ack();
+    }
+    let report = records.close(Duration::from_secs(5)).await;
+    assert_eq!((report.released.len(), report.forced.len()), (1, 0));
+    let mut records = stream(&world).await;
+    let record = next(&mut records).await;
+    assert_eq!(text_of(&record), "uid-00006");
+    drop(record);
+    records.close(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_dropped_comes_again_and_nothing_behind_it_is_checkpointed() {
+    let world = World::new(1);
+    world.put_aggregate(&["a", "b", "c", "d"]).await;
+    let mut records = stream(&world).await;
+    next(&mut records).await.ack();
+    drop(next(&mut records).await);
+    // Acknowledged in another order, behind the gap.
+    let (c, d) = (next(&mut records).await, next(&mut records).await);
+    d.ack();
+    c.ack();
+    let again = next(&mut records).await;
+    assert_eq!(text_of(&again), "b");
+    assert!(matches!(world.row(0).checkpoint, Checkpoint::At(at) if at.sub_sequence_number == 0));
+    again.ack();
+    for text in ["c", "d"] {
+        let record = next(&mut records).await;
+        assert_eq!(text_of(&record), text, "at least once");
+        record.ack();
+    }
+    world.put(["e".to_owned()]).await;
+    let record = next(&mut records).await;
+    assert_eq!(text_of(&record), "e");
+    drop(record);
+    records.close(Duration::from_secs(5)).await;
+    assert!(matches!(world.row(0).checkpoint, Checkpoint::At(at) if at.sub_sequence_number == 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_follows_a_split_and_ends_with_the_reason() {
+    let world = World::new(1);
+    world.put(texts(0, 10)).await;
+    world.sim.split_shard(STREAM, ShardId::from_index(0));
+    world.put(texts(10, 30)).await;
+    let mut records = stream(&world).await;
+    let mut seen = Vec::new();
+    while seen.len() < 30 {
+        let record = next(&mut records).await;
+        seen.push(text_of(&record));
+        record.ack();
+    }
+    seen.sort();
+    assert_eq!(seen, texts(0, 30));
+    world.sim.client_named("operator").delete_stream().stream_name(STREAM).send().await.unwrap();
+    let error = records.next().await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("no longer exists"), "{error}");
+    assert!(records.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_streams_of_one_group_share_the_shards() {
+    let world = World::new(4);
+    let (mut first, mut second) = (stream(&world).await, {
+        let scan = kcl::scan(&world.sim.client_named("scan-2"), STREAM).store(Arc::new(world.store.clone()));
+        scan.configure(|config| config.with_seed(2)).stream().await.unwrap()
+    });
+    let share = |records: &RecordStream| records.health().unwrap().shards.len();
+    world.until("shared", |_| share(&first) == 2 && share(&second) == 2).await;
+    world.put(texts(0, 60)).await;
+    let mut seen = Vec::new();
+    while seen.len() < 60 {
+        let record = tokio::select! {
+            biased;
+            record = first.next() => record,
+            record = second.next() => record,
+        };
+        let record = record.unwrap().unwrap();
+        seen.push(text_of(&record));
+        record.ack();
+    }
+    seen.sort();
+    assert_eq!(seen, texts(0, 60));
 }

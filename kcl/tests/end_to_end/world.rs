@@ -9,7 +9,7 @@ use aws_sdk_kinesis::primitives::Blob;
 use kcl::{
     BoxError, Checkpoint, Checkpointer, ConsumerConfig, ConsumerEvent, EventSink, ExtendedSequenceNumber,
     InitializationInput, Lease, LeaseLostInput, MemoryLeaseStore, ProcessRecordsInput, RecordProcessor,
-    Scheduler, ShardEndedInput, ShardId, ShutdownRequestedInput, UserRecord,
+    Scheduler, ShardEndedInput, ShardId, ShutdownRequestedInput, StreamShard, UserRecord,
 };
 use kinesis_shard::{AggregatedRecordWriter, Payload, parse_aggregated};
 use kinesis_sim::Sim;
@@ -38,6 +38,7 @@ pub(crate) struct Event {
     pub(crate) worker: String,
     /// Which processor: a new number for each tenure.
     pub(crate) tenure: usize,
+    pub(crate) stream: Arc<str>,
     pub(crate) shard: ShardId,
     pub(crate) kind: Kind,
 }
@@ -131,10 +132,16 @@ impl World {
         Scheduler::start(&client, config, store, move |shard| world.recorder(&worker, shard)).await.unwrap()
     }
 
-    fn recorder(&self, worker: &str, shard: ShardId) -> Recorder {
+    fn recorder(&self, worker: &str, shard: StreamShard) -> Recorder {
         let mut tenures = self.tenures.lock().unwrap();
         *tenures += 1;
-        Recorder { world: self.clone(), worker: worker.to_owned(), tenure: *tenures, shard }
+        Recorder {
+            world: self.clone(),
+            worker: worker.to_owned(),
+            tenure: *tenures,
+            stream: shard.stream,
+            shard: shard.shard_id,
+        }
     }
 
     /// Puts one plain record per text.
@@ -272,13 +279,14 @@ struct Recorder {
     world: World,
     worker: String,
     tenure: usize,
+    stream: Arc<str>,
     shard: ShardId,
 }
 
 impl Recorder {
     fn note(&self, kind: Kind) {
-        let (worker, shard) = (self.worker.clone(), self.shard.clone());
-        let event = Event { at: Instant::now(), worker, tenure: self.tenure, shard, kind };
+        let (worker, stream, shard) = (self.worker.clone(), Arc::clone(&self.stream), self.shard.clone());
+        let event = Event { at: Instant::now(), worker, tenure: self.tenure, stream, shard, kind };
         self.world.log.lock().unwrap().push(event);
     }
 

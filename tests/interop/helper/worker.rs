@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<String, Problem> {
     .with_parent_shard_poll_interval(Duration::from_millis(500))
     .with_idle_time_between_reads(Duration::from_millis(250));
     let store = DynamoDbLeaseStore::new(&dynamodb(&arguments.dynamodb), arguments.application.as_str());
-    let factory = move |shard: ShardId| Processor { shard, out: out.clone() };
+    let factory = move |shard: kcl::StreamShard| Processor { shard: shard.shard_id, out: out.clone() };
     let scheduler = Scheduler::start(&arguments.stream.client(), config, Arc::new(store), factory).await?;
     tokio::select! {
         biased; // the signal first: it is the ordinary end

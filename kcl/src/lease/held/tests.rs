@@ -22,14 +22,10 @@ impl Bench {
     fn new() -> Self {
         let (store, listing, clock) = (MemoryLeaseStore::new(), Listing::default(), Clock::default());
         let calls = Calls::new(Arc::new(store.clone()), clock.clone(), D / 5, 1);
-        let sync = ShardSync::new(
-            calls.clone(),
-            Arc::new(listing.clone()),
-            InitialPosition::Latest,
-            Events::default(),
-        );
+        let syncs = Syncs::new(calls.clone(), Events::default(), false);
+        syncs.follow("".into(), &"orders".into(), Arc::new(listing.clone()), InitialPosition::Latest);
         let ended = Arc::new(EndedLeases::default());
-        let hands = Hands { worker: worker("ann"), calls, sync: Arc::new(sync), ended: Arc::clone(&ended) };
+        let hands = Hands { worker: worker("ann"), calls, syncs: Arc::new(syncs), ended: Arc::clone(&ended) };
         Self { store, listing, ended, hands, clock }
     }
 

@@ -46,8 +46,8 @@ async fn first_steps(hands: &Hands) -> Result<Vec<Lease>, SyncError> {
     hands.calls.prepare().await?;
     // What the table held before this worker did anything: rows that name it are from an earlier life.
     let leases = hands.calls.list().await?;
-    hands.sync.identify(&leases).await?;
-    hands.sync.run().await?;
+    hands.syncs.identify(&leases).await?;
+    hands.syncs.run().await?;
     Ok(leases)
 }
 

@@ -12,7 +12,7 @@ use crate::config::InitialPosition;
 use crate::event::{ConsumerEvent, Events};
 use crate::lease::calls::Calls;
 use crate::lease::sync::{self, Absences};
-use crate::lease::{Lease, LeaseStoreError, NewLease, Operation, identity};
+use crate::lease::{Lease, LeaseKey, LeaseStoreError, NewLease, Operation, identity};
 
 /// How many leases are created or deleted at one time.
 const AT_ONE_TIME: usize = 16;
@@ -82,7 +82,7 @@ impl From<ListShardsError> for SyncError {
 }
 
 /// What a sync changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Synced {
     /// The shards that it saw.
     pub(crate) listed: BTreeSet<ShardId>,
@@ -100,6 +100,8 @@ pub(crate) struct ShardSync {
     initial: Checkpoint,
     absences: Mutex<Absences>,
     events: Events,
+    /// The stream part of the lease keys; empty in an application of one stream.
+    part: Arc<str>,
 }
 
 impl ShardSync {
@@ -114,7 +116,17 @@ impl ShardSync {
             InitialPosition::Latest => Checkpoint::Latest,
             InitialPosition::AtTimestamp(_) => Checkpoint::AtTimestamp,
         };
-        Self { calls, shards, initial, absences: Mutex::new(Absences::default()), events }
+        Self { calls, shards, initial, absences: Mutex::new(Absences::default()), events, part: "".into() }
+    }
+
+    /// The same for one stream among several.
+    pub(crate) fn for_stream(self, part: Arc<str>) -> Self {
+        Self { part, ..self }
+    }
+
+    /// The stream, in the words of an event.
+    pub(crate) fn stream(&self) -> Arc<str> {
+        self.events.stream()
     }
 
     /// Makes sure that the leases, as they were found at the start, are of this stream, and that they say so from now on.
@@ -142,6 +154,13 @@ impl ShardSync {
     pub(crate) async fn run(&self) -> Result<Synced, SyncError> {
         // The leases first: a shard that ends in between has its children in the listing already.
         let leases = self.calls.list().await?;
+        self.run_on(&leases).await
+    }
+
+    /// The same with a table that was just read; rows of other streams are left alone.
+    pub(crate) async fn run_on(&self, table: &[Lease]) -> Result<Synced, SyncError> {
+        let own = table.iter().filter(|lease| *lease.key.stream_part() == *self.part);
+        let leases: Vec<Lease> = own.cloned().collect();
         if leases.is_empty() {
             return self.begin().await;
         }
@@ -181,6 +200,7 @@ impl ShardSync {
     /// Creates in the given order, a few at a time; how many were not there.
     async fn create(&self, leases: Vec<NewLease>, hole: bool) -> Result<usize, LeaseStoreError> {
         let creations = leases.into_iter().map(|lease| async move {
+            let lease = NewLease { key: LeaseKey::of_stream(&self.part, &lease.key.shard_id()), ..lease };
             let created = self.calls.create(&lease).await?;
             if created {
                 let (shard, checkpoint) = (self.events.shard(&lease.key), lease.checkpoint);
