@@ -106,8 +106,8 @@ pub use hash_key::{HashKey, HashKeyRange, HashKeyRangeError, ParseHashKeyError, 
 pub use lineage::Lineage;
 pub use md5_lanes::md5_many;
 pub use sequence_number::{
-    Checkpoint, ExtendedSequenceNumber, ParseCheckpointError, ParseSequenceNumberError, SequenceNumber,
-    SequenceNumberLayout,
+    Checkpoint, Decimal, ExtendedSequenceNumber, ParseCheckpointError, ParseSequenceNumberError,
+    SequenceNumber, SequenceNumberLayout,
 };
 pub use shard_map::{Shard, ShardId, ShardMap, ShardMapError};
 pub use stream_name::StreamName;

@@ -4,18 +4,18 @@ use std::{fmt, str::FromStr};
 
 /// Where reading starts or resumes: a position or a sentinel.
 mod checkpoint;
+/// How they are written.
+mod decimal;
 /// What the service packs into its sequence numbers.
 mod layout;
 
 pub use checkpoint::{Checkpoint, ExtendedSequenceNumber, ParseCheckpointError};
+pub use decimal::Decimal;
 pub use layout::SequenceNumberLayout;
 
 /// 10^19: the greatest power of ten that fits 64 bits.
 const CHUNK: u64 = 10_000_000_000_000_000_000;
 const CHUNK_DIGITS: usize = 19;
-
-/// Digits of the greatest number, up to a multiple of a chunk's.
-const MOST_DIGITS: usize = 5 * CHUNK_DIGITS;
 
 /// A sequence number of up to 256 bits (the service issues 186), ordered as a number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -66,19 +66,9 @@ impl SequenceNumber {
         (carry == 0).then(|| Self::from_digits(digits))
     }
 
-    /// Divided by `divisor`, with the remainder.
-    fn div_rem(self, divisor: u64) -> (Self, u64) {
-        let mut remainder = 0_u64;
-        let mut digits = self.to_digits();
-        for digit in &mut digits {
-            let dividend = (u128::from(remainder) << 64) | u128::from(*digit);
-            // Fits: the remainder is below the divisor, so the quotient is below 2^64.
-            let quotient =
-                if dividend >> 64 == 0 { *digit / divisor } else { low_half(dividend / u128::from(divisor)) };
-            remainder = digit.wrapping_sub(quotient.wrapping_mul(divisor));
-            *digit = quotient;
-        }
-        (Self::from_digits(digits), remainder)
+    /// The number as text, as the service writes it, without an allocation.
+    pub fn decimal(self) -> Decimal {
+        Decimal::of(self)
     }
 
     /// Four digits of 64 bits, most significant first.
@@ -90,12 +80,6 @@ impl SequenceNumber {
         let join = |high: u64, low: u64| (u128::from(high) << 64) | u128::from(low);
         Self { high: join(a, b), low: join(c, d) }
     }
-}
-
-/// Units and tens of a number below 100.
-fn two_digits(value: u64) -> [u8; 2] {
-    let [value, ..] = value.to_le_bytes();
-    [b'0' + value % 10, b'0' + value / 10]
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
@@ -118,27 +102,7 @@ impl From<u128> for SequenceNumber {
 /// Decimal, as the service writes it.
 impl fmt::Display for SequenceNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Numbers are written once for each record that is stored or read: nothing is allocated.
-        let mut digits = [b'0'; MOST_DIGITS];
-        let mut rest = *self;
-        for digits in digits.rchunks_mut(CHUNK_DIGITS) {
-            let (quotient, mut chunk) = rest.div_rem(CHUNK);
-            // Two by two: each division waits for the one before.
-            for pair in digits.rchunks_mut(2) {
-                let [units, tens] = two_digits(chunk % 100);
-                for (digit, value) in pair.iter_mut().rev().zip([units, tens]) {
-                    *digit = value;
-                }
-                chunk /= 100;
-            }
-            rest = quotient;
-            if rest == Self::ZERO {
-                break;
-            }
-        }
-        let first = digits.iter().position(|digit| *digit != b'0').unwrap_or(MOST_DIGITS - 1);
-        let text = digits.get(first..).and_then(|digits| std::str::from_utf8(digits).ok());
-        f.pad_integral(true, "", text.unwrap_or_default())
+        f.pad_integral(true, "", self.decimal().as_str())
     }
 }
 

@@ -1,32 +1,21 @@
 //! One shard: its place in the stream, its records in order, its rates.
 
+mod segment;
+
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-use kinesis_shard::{HashKey, HashKeyRange, SequenceNumber, SequenceNumberLayout, Shard, ShardId};
+use kinesis_shard::{HashKeyRange, SequenceNumber, SequenceNumberLayout, Shard, ShardId};
 
+pub(crate) use self::segment::LogRecord;
+use self::segment::Segment;
 use crate::quota::{Bucket, ShardRates};
 use crate::subscription::readers::Readers;
 
-/// One stored record. Besides its payload and partition key it costs about 120 bytes: this struct and the
-/// allocator's share of two allocations. The sequence number is not stored: index, time and shard give it.
-#[derive(Debug, Clone)]
-pub(crate) struct LogRecord {
-    pub(crate) index: u64,
-    /// Milliseconds since the epoch.
-    pub(crate) arrived_at: u64,
-    pub(crate) partition_key: Box<str>,
-    /// Rare, so it is kept out of the struct.
-    pub(crate) explicit_hash_key: Option<Box<HashKey>>,
-    pub(crate) data: Bytes,
-}
+/// A segment reserves an eighth of what the shard holds, so that little is reserved in vain: at least this much.
+const LEAST_SEGMENT_BYTES: usize = 1024;
 
-impl LogRecord {
-    /// What counts against rates and sizes.
-    pub(crate) fn len(&self) -> usize {
-        self.data.len() + self.partition_key.len()
-    }
-}
+/// At most this much, or what a large record needs.
+const MOST_SEGMENT_BYTES: usize = 256 * 1024;
 
 /// Where a shard stands in its stream.
 #[derive(Debug, Clone)]
@@ -59,7 +48,9 @@ pub(crate) struct ShardLog {
     pub(crate) quotas: Quotas,
     /// Woken by each record, and by the end.
     pub(crate) readers: Readers,
-    records: VecDeque<LogRecord>,
+    segments: VecDeque<Segment>,
+    /// Of the records in all segments.
+    bytes: usize,
 }
 
 impl ShardLog {
@@ -76,7 +67,8 @@ impl ShardLog {
                 iterator_calls: Bucket::new(rates.read_calls),
             },
             readers: Readers::default(),
-            records: VecDeque::new(),
+            segments: VecDeque::new(),
+            bytes: 0,
         }
     }
 
@@ -104,7 +96,7 @@ impl ShardLog {
         self.closing_second().map(|second| self.number(SequenceNumberLayout::LAST_INDEX, second))
     }
 
-    pub(crate) fn sequence_number(&self, record: &LogRecord) -> SequenceNumber {
+    pub(crate) fn sequence_number(&self, record: &LogRecord<'_>) -> SequenceNumber {
         self.number(record.index, (record.arrived_at / 1000).max(self.place.created_seconds))
     }
 
@@ -135,37 +127,75 @@ impl ShardLog {
     }
 
     /// Appends; indexes come from the stream and only grow. Times never step back, whatever the clock does.
-    pub(crate) fn append(&mut self, mut record: LogRecord) -> SequenceNumber {
-        if let Some(last) = self.records.back() {
-            record.arrived_at = record.arrived_at.max(last.arrived_at);
+    pub(crate) fn append(&mut self, mut record: LogRecord<'_>) -> SequenceNumber {
+        if let Some(last) = self.segments.back().and_then(Segment::last_arrival) {
+            record.arrived_at = record.arrived_at.max(last);
         }
         let number = self.sequence_number(&record);
-        self.records.push_back(record);
+        self.segment_for(&record).append(&record);
         self.readers.wake();
         number
     }
 
+    /// The last segment, or a new one if the record does not fit there.
+    fn segment_for(&mut self, record: &LogRecord<'_>) -> &mut Segment {
+        let has_room = self.segments.back().is_some_and(|segment| segment.has_room_for(record));
+        if !has_room {
+            if let Some(full) = self.segments.back_mut() {
+                full.seal();
+                self.bytes += full.bytes();
+            }
+            let bytes = (self.bytes / 8).clamp(LEAST_SEGMENT_BYTES, MOST_SEGMENT_BYTES);
+            self.segments.push_back(Segment::for_bytes(bytes, record));
+        }
+        self.segments.back_mut().expect("one was pushed if there was none")
+    }
+
     /// Drops what arrived before the horizon.
     pub(crate) fn trim(&mut self, horizon: u64) {
-        while self.records.front().is_some_and(|record| record.arrived_at < horizon) {
-            self.records.pop_front();
+        while let Some(first) =
+            self.segments.front_mut().filter(|first| first.first_arrival() < Some(horizon))
+        {
+            if first.last_arrival() >= Some(horizon) {
+                return first.trim(horizon);
+            }
+            self.bytes = self.bytes.saturating_sub(first.bytes());
+            self.segments.pop_front();
         }
     }
 
     /// All records, or those from the first whose index is at least `position`.
-    pub(crate) fn records_from(&self, position: u64) -> impl Iterator<Item = &LogRecord> {
-        self.records.range(self.records.partition_point(|record| record.index < position)..)
+    pub(crate) fn records_from(&self, position: u64) -> impl Iterator<Item = LogRecord<'_>> {
+        let first = self.segments.partition_point(|segment| segment.last_index() < Some(position));
+        self.segments.range(first..).flat_map(move |segment| segment.records_from(position))
+    }
+
+    /// How many records lie ahead, `most` at most, and their bytes.
+    pub(crate) fn ahead(&self, position: u64, most: usize) -> (usize, usize) {
+        let first = self.segments.partition_point(|segment| segment.last_index() < Some(position));
+        let (mut count, mut bytes) = (0, 0);
+        for segment in self.segments.range(first..) {
+            let (more, more_bytes) = segment.ahead(position, most - count);
+            (count, bytes) = (count + more, bytes + more_bytes);
+            if count == most {
+                break;
+            }
+        }
+        (count, bytes)
     }
 
     /// The index of the first record that arrived at `time` or later.
     pub(crate) fn index_at_time(&self, time: u64) -> Option<u64> {
-        let at = self.records.partition_point(|record| record.arrived_at < time);
-        self.records.get(at).map(|record| record.index)
+        let at = self.segments.partition_point(|segment| segment.last_arrival() < Some(time));
+        self.segments.get(at).and_then(|segment| segment.index_at_time(time))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kinesis_shard::HashKey;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn log() -> ShardLog {
@@ -180,14 +210,8 @@ mod tests {
         ShardLog::new(place, ShardRates::default())
     }
 
-    fn record(index: u64, arrived_at: u64) -> LogRecord {
-        LogRecord {
-            index,
-            arrived_at,
-            partition_key: "k".into(),
-            explicit_hash_key: None,
-            data: Bytes::from_static(b"data"),
-        }
+    fn record(index: u64, arrived_at: u64) -> LogRecord<'static> {
+        LogRecord { index, arrived_at, partition_key: "k", explicit_hash_key: None, data: b"data" }
     }
 
     fn indexes(log: &ShardLog, position: u64) -> Vec<u64> {
@@ -242,5 +266,60 @@ mod tests {
         log.append(record(2, 150_000));
         assert_eq!(log.index_at_time(160_000), Some(1));
         assert_eq!(log.records_from(2).next().unwrap().arrived_at, 200_000);
+    }
+
+    type Owned = (u64, u64, String, Option<HashKey>, Vec<u8>);
+
+    fn read(log: &ShardLog, position: u64) -> Vec<Owned> {
+        let owned = |record: LogRecord<'_>| {
+            let LogRecord { index, arrived_at, partition_key, explicit_hash_key, data } = record;
+            (index, arrived_at, partition_key.to_owned(), explicit_hash_key, data.to_vec())
+        };
+        log.records_from(position).map(owned).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn segments_hold_what_a_list_would(
+            records in proptest::collection::vec((1_u64..3, 0_u64..4, 0_usize..600, "[a-zä]{0,4}", any::<Option<u128>>()), 0..300),
+            horizon in 0_u64..700,
+            position in 0_u64..700,
+            most in 0_usize..400,
+        ) {
+            let (mut log, mut expected, mut index, mut at) = (log(), Vec::new(), 0, 0);
+            for (step, pause, length, key, explicit) in records {
+                (index, at) = (index + step, at + pause);
+                let (data, explicit) = (vec![u8::try_from(index % 251).unwrap(); length], explicit.map(HashKey::new));
+                log.append(LogRecord {
+                    index, arrived_at: at, partition_key: &key, explicit_hash_key: explicit, data: &data,
+                });
+                expected.push((index, at, key, explicit, data));
+            }
+            for horizon in [0, horizon / 2, horizon] {
+                log.trim(horizon);
+                expected.retain(|(_, at, ..)| *at >= horizon);
+                prop_assert_eq!(&read(&log, 0), &expected);
+                let from: Vec<_> = expected.iter().filter(|(index, ..)| *index >= position).cloned().collect();
+                prop_assert_eq!(&read(&log, position), &from);
+                let ahead = from.iter().take(most);
+                let bytes: usize = ahead.clone().map(|(_, _, key, explicit, data)| {
+                    key.len() + data.len() + explicit.map_or(0, |_| 16)
+                }).sum();
+                prop_assert_eq!(log.ahead(position, most), (ahead.count(), bytes));
+                let at = expected.iter().find(|(_, at, ..)| *at >= position).map(|(index, ..)| *index);
+                prop_assert_eq!(log.index_at_time(position), at);
+            }
+        }
+    }
+
+    #[test]
+    fn little_is_reserved_in_vain() {
+        let mut log = log();
+        let data = vec![7; 100_000];
+        for index in 1..=100 {
+            log.append(LogRecord { data: &data, ..record(index, 1_000) });
+        }
+        let reserved: usize = log.segments.iter().map(Segment::reserved).sum();
+        assert!(reserved < 100 * 100_000 * 9 / 8 + MOST_SEGMENT_BYTES, "{reserved}");
     }
 }

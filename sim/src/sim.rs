@@ -272,12 +272,12 @@ impl Sim {
             let Ok(stream) = engine.streams.get_mut(&address(stream)) else { return Vec::new() };
             stream.trim(now);
             let stored =
-                |shard: &crate::shard_log::ShardLog, record: &crate::shard_log::LogRecord| StoredRecord {
+                |shard: &crate::shard_log::ShardLog, record: crate::shard_log::LogRecord<'_>| StoredRecord {
                     shard_id: shard.id.clone(),
-                    sequence_number: shard.sequence_number(record),
-                    partition_key: record.partition_key.to_string(),
-                    explicit_hash_key: record.explicit_hash_key.as_deref().copied(),
-                    data: record.data.clone(),
+                    sequence_number: shard.sequence_number(&record),
+                    partition_key: record.partition_key.to_owned(),
+                    explicit_hash_key: record.explicit_hash_key,
+                    data: Bytes::copy_from_slice(record.data),
                     arrived_at_millis: record.arrived_at,
                 };
             let shards = stream.shards.iter();

@@ -24,7 +24,6 @@ mod scaling;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kinesis_shard::limits::{DEFAULT_MAX_RECORD_BYTES, RETENTION_DEFAULT};
 use kinesis_shard::{HashKey, SequenceNumber};
 
@@ -113,11 +112,11 @@ pub(crate) struct Pending {
 }
 
 /// A record before it has a place.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct NewRecord<'a> {
     pub(crate) partition_key: &'a str,
     pub(crate) explicit_hash_key: Option<HashKey>,
-    pub(crate) data: Bytes,
+    pub(crate) data: &'a [u8],
 }
 
 #[derive(Debug)]
@@ -263,8 +262,8 @@ impl Stream {
         Some(shard.append(LogRecord {
             index,
             arrived_at: now,
-            partition_key: record.partition_key.into(),
-            explicit_hash_key: record.explicit_hash_key.map(Box::new),
+            partition_key: record.partition_key,
+            explicit_hash_key: record.explicit_hash_key,
             data: record.data,
         }))
     }

@@ -188,7 +188,7 @@ impl Subscription {
             }
             count += 1;
             bytes += record.len();
-            continuation = shard.sequence_number(record);
+            continuation = shard.sequence_number(&record);
             last_arrival = Some(record.arrived_at);
             self.terms.position = record.index + 1;
         }

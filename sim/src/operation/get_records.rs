@@ -30,6 +30,9 @@ pub(crate) const OPERATION: Operation = Operation {
     run,
 };
 
+/// About how much the answer has for one record beside its payload.
+const RECORD_ANSWER_BYTES: usize = 180;
+
 fn run(
     engine: &mut Engine,
     call: &mut Call<'_>,
@@ -107,6 +110,10 @@ struct Read {
 fn write_records(stream: &Stream, place: usize, position: u64, most: usize, out: &mut Writer) -> Read {
     let mut read = Read { count: 0, bytes: 0, next: position, behind_since: None };
     let mut last_arrival = None;
+    if let Some(shard) = stream.shards.get(place) {
+        let (count, bytes) = shard.ahead(position, most);
+        out.reserve(RECORD_ANSWER_BYTES * count + bytes.min(MAX_GET_RECORDS_BYTES) * 4 / 3);
+    }
     out.key("Records");
     out.begin_list();
     for (shard, record) in stream
@@ -120,7 +127,7 @@ fn write_records(stream: &Stream, place: usize, position: u64, most: usize, out:
             read.behind_since = last_arrival.or(Some(record.arrived_at));
             break;
         }
-        write_record(stream, shard, record, out);
+        write_record(stream, shard, &record, out);
         read.count += 1;
         read.bytes += record.len();
         read.next = record.index + 1;
@@ -131,16 +138,16 @@ fn write_records(stream: &Stream, place: usize, position: u64, most: usize, out:
 }
 
 /// One record, as readers get it.
-pub(crate) fn write_record(stream: &Stream, shard: &ShardLog, record: &LogRecord, out: &mut Writer) {
+pub(crate) fn write_record(stream: &Stream, shard: &ShardLog, record: &LogRecord<'_>, out: &mut Writer) {
     out.begin_map();
-    out.plain_member("SequenceNumber", shard.sequence_number(record));
+    out.ascii_member("SequenceNumber", shard.sequence_number(record).decimal().as_str());
     out.key("ApproximateArrivalTimestamp");
     out.timestamp(record.arrived_at);
     out.key("Data");
-    out.blob(&record.data);
+    out.blob(record.data);
     // Only streams whose records the service distributes itself take records without a key.
     if !record.partition_key.is_empty() {
-        out.text_member("PartitionKey", &record.partition_key);
+        out.text_member("PartitionKey", record.partition_key);
     }
     answer::write_record_encryption(stream.encryption.was_on(record.arrived_at), out);
     out.end_map();

@@ -106,7 +106,7 @@ fn run(
     let record = NewRecord {
         partition_key: input.text("PartitionKey").unwrap_or_default(),
         explicit_hash_key: keyed.explicit,
-        data: input.blob("Data").cloned().unwrap_or_default(),
+        data: input.blob("Data").map_or(b"".as_slice(), |data| data),
     };
     let number = stream.append(place, call.now, record, above).ok_or_else(not_found)?;
     out.begin_map();

@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 
-use bytes::{Bytes, BytesMut};
 use kinesis_shard::SequenceNumber;
 use kinesis_shard::limits::MAX_PUT_RECORDS_BYTES;
 
@@ -76,7 +75,6 @@ fn run(
     // The service stores shard by shard, from the last one down: what goes to one shard is numbered without gaps.
     let mut order: Vec<_> = entries.iter().map(|entry| (Reverse(entry.place), entry.index)).collect();
     order.sort_unstable();
-    let mut payloads = Payloads::of(records);
     for (_, index) in order {
         let at = usize::try_from(index).unwrap_or(usize::MAX);
         let Some(entry) = entries.get_mut(at) else { continue };
@@ -84,7 +82,7 @@ fn run(
         let struck = call.strike.and_then(|strike| strike.on_entry(shard_id, entry.index));
         entry.outcome = match struck {
             Some(refusal) => Err(refusal),
-            None => entry.store(stream, call.now, limits, &mut payloads),
+            None => entry.store(stream, call.now, limits),
         };
     }
     out.reserve(records.len() * ANSWER_BYTES + 64);
@@ -96,8 +94,8 @@ fn run(
         out.begin_map();
         match entry.outcome {
             Ok(number) => {
-                out.plain_member("SequenceNumber", number);
-                out.plain_member("ShardId", &shard.id);
+                out.ascii_member("SequenceNumber", number.decimal().as_str());
+                out.ascii_member("ShardId", shard.id.as_str());
             }
             Err(refusal) => {
                 call.refused += 1;
@@ -124,45 +122,16 @@ struct Entry<'a, 'v> {
 }
 
 impl Entry<'_, '_> {
-    fn store(
-        &self,
-        stream: &mut Stream,
-        now: u64,
-        limits: Limits,
-        payloads: &mut Payloads,
-    ) -> Result<SequenceNumber, EntryError> {
+    fn store(&self, stream: &mut Stream, now: u64, limits: Limits) -> Result<SequenceNumber, EntryError> {
         if !stream.admits(self.place, now, record_len(self.record), limits) {
             return Err(EntryError::Throttled);
         }
         let record = NewRecord {
             partition_key: self.record.text("PartitionKey").unwrap_or_default(),
             explicit_hash_key: self.keyed.explicit,
-            data: self.record.blob("Data").map(|data| payloads.gather(data)).unwrap_or_default(),
+            data: self.record.blob("Data").map_or(b"".as_slice(), |data| data),
         };
         stream.append(self.place, now, record, None).ok_or(EntryError::Internal)
-    }
-}
-
-/// Small payloads, copied in the order in which they are stored: those of one shard lie together, and whoever reads
-/// the shard does not wait for memory at each record.
-struct Payloads(BytesMut);
-
-impl Payloads {
-    /// Above this size on average a copy costs more than it gains.
-    const MOST_BYTES_EACH: usize = 2048;
-
-    fn of(records: &[Value<'_>]) -> Self {
-        let total: usize = records.iter().filter_map(|record| record.blob("Data")).map(Bytes::len).sum();
-        let is_worth_it = total <= records.len() * Self::MOST_BYTES_EACH;
-        Self(BytesMut::with_capacity(if is_worth_it { total } else { 0 }))
-    }
-
-    fn gather(&mut self, data: &Bytes) -> Bytes {
-        if data.len() > self.0.capacity() {
-            return data.clone();
-        }
-        self.0.extend_from_slice(data);
-        self.0.split().freeze()
     }
 }
 

@@ -124,7 +124,6 @@ impl Stream {
 mod tests {
     use super::super::{Change, NewRecord, default_scope};
     use super::*;
-    use bytes::Bytes;
 
     pub(crate) fn stream(shard_count: u32) -> Stream {
         let mut stream = Stream::new("orders", default_scope(), 1_000_000_000, 1);
@@ -133,7 +132,7 @@ mod tests {
     }
 
     fn record() -> NewRecord<'static> {
-        NewRecord { partition_key: "k", explicit_hash_key: None, data: Bytes::new() }
+        NewRecord { partition_key: "k", explicit_hash_key: None, data: b"" }
     }
 
     #[test]

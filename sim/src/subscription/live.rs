@@ -175,7 +175,7 @@ fn data_event(stream: &Stream, shard: &ShardLog, batch: &Batch) -> Bytes {
     out.key("Records");
     out.begin_list();
     for record in shard.records_from(batch.from).take(batch.count) {
-        get_records::write_record(stream, shard, record, &mut out);
+        get_records::write_record(stream, shard, &record, &mut out);
     }
     out.end_list();
     out.plain_member("ContinuationSequenceNumber", batch.continuation);

@@ -1,4 +1,3 @@
-use bytes::Bytes;
 use kinesis_shard::HashKeyRange;
 
 use super::*;
@@ -32,9 +31,9 @@ impl World {
         self.log.append(LogRecord {
             index: self.next_index - 1,
             arrived_at: now,
-            partition_key: "".into(),
+            partition_key: "",
             explicit_hash_key: None,
-            data: Bytes::from(vec![0; bytes]),
+            data: &vec![0; bytes],
         })
     }
 

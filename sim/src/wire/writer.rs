@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::ops::Range;
 
 use super::Encoding;
 
@@ -13,6 +14,8 @@ pub(crate) struct Writer {
     /// Whether the next key or list item comes after another (JSON).
     follows: bool,
     encoding: Encoding,
+    /// The last time, and where it stands: records come in bursts, many within a millisecond.
+    last_time: Option<(u64, Range<usize>)>,
 }
 
 impl Writer {
@@ -51,8 +54,7 @@ impl Writer {
         match self.encoding {
             Encoding::Json => {
                 self.body.reserve(name.len() + 4);
-                self.separate();
-                self.body.push(b'"');
+                self.body.extend_from_slice(if self.follows { b",\"" } else { b"\"" });
                 self.body.extend_from_slice(name.as_bytes());
                 self.body.extend_from_slice(b"\":");
                 self.follows = false;
@@ -73,7 +75,21 @@ impl Writer {
         }
     }
 
-    /// Text of ours that needs no escapes: numbers, ids.
+    /// Text of ours that needs no escapes: the many numbers and ids.
+    pub(crate) fn ascii(&mut self, text: &str) {
+        match self.encoding {
+            Encoding::Json => {
+                self.body.reserve(text.len() + 3);
+                self.begin_item();
+                self.body.push(b'"');
+                self.body.extend_from_slice(text.as_bytes());
+                self.body.push(b'"');
+            }
+            Encoding::Cbor => self.cbor_bytes(TEXT, text.as_bytes()),
+        }
+    }
+
+    /// As [`ascii`](Self::ascii), for what prints itself.
     pub(crate) fn plain(&mut self, text: impl Display) {
         match self.encoding {
             Encoding::Json => {
@@ -118,9 +134,20 @@ impl Writer {
     /// Whole milliseconds. In JSON decimal seconds: never through binary floating point, which would show users a
     /// millisecond less. In CBOR tag 1 and an integer, which departs from the standard and is what clients read.
     pub(crate) fn timestamp(&mut self, millis: u64) {
+        if self.encoding == Encoding::Json {
+            self.begin_item();
+        }
+        let start = self.body.len();
+        match &self.last_time {
+            Some((last, place)) if *last == millis => self.body.extend_from_within(place.clone()),
+            _ => self.new_timestamp(millis),
+        }
+        self.last_time = Some((millis, start..self.body.len()));
+    }
+
+    fn new_timestamp(&mut self, millis: u64) {
         match self.encoding {
             Encoding::Json => {
-                self.begin_item();
                 self.digits(millis / 1000);
                 let rest = millis % 1000;
                 if rest > 0 {
@@ -161,6 +188,11 @@ impl Writer {
     pub(crate) fn plain_member(&mut self, name: &str, text: impl Display) {
         self.key(name);
         self.plain(text);
+    }
+
+    pub(crate) fn ascii_member(&mut self, name: &str, text: &str) {
+        self.key(name);
+        self.ascii(text);
     }
 
     pub(crate) fn integer_member(&mut self, name: &str, value: u64) {

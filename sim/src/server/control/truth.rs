@@ -95,8 +95,8 @@ pub(super) fn records(sim: &Sim, name: &str, query: &str) -> Result<Value, (Stat
         while records.len() < page.limit && bytes < MOST_BYTES {
             let Some((shard, record)) = left.next() else { break };
             bytes += record.len();
-            last = Some(shard.sequence_number(record).to_string());
-            records.push(describe(shard, record));
+            last = Some(shard.sequence_number(&record).to_string());
+            records.push(describe(shard, &record));
         }
         let mut answer = json!({ "records": records });
         if let (Some(last), Some(_), Some(answer)) = (last, left.peek(), answer.as_object_mut()) {
@@ -106,15 +106,15 @@ pub(super) fn records(sim: &Sim, name: &str, query: &str) -> Result<Value, (Stat
     })
 }
 
-fn describe(shard: &ShardLog, record: &LogRecord) -> Value {
+fn describe(shard: &ShardLog, record: &LogRecord<'_>) -> Value {
     let mut described = json!({
         "shard": shard.id.as_str(),
         "sequence_number": shard.sequence_number(record).to_string(),
-        "partition_key": &*record.partition_key,
-        "data": base64_simd::STANDARD.encode_to_string(&record.data),
+        "partition_key": record.partition_key,
+        "data": base64_simd::STANDARD.encode_to_string(record.data),
         "arrived_at_ms": record.arrived_at,
     });
-    if let (Some(key), Some(described)) = (&record.explicit_hash_key, described.as_object_mut()) {
+    if let (Some(key), Some(described)) = (record.explicit_hash_key, described.as_object_mut()) {
         described.insert("explicit_hash_key".to_owned(), key.to_string().into());
     }
     described
