@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
+use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder};
+use bytes::{Bytes, BytesMut};
 use http::Request;
 use http::request::Parts;
 use http_body::Body;
@@ -13,6 +14,7 @@ use kinesis_shard::Clock;
 
 use crate::door::{Door, SimClock};
 use crate::engine::{Engine, EngineSettings};
+use crate::event_stream;
 use crate::quota::Limits;
 use crate::subscription::body::ReplyBody;
 use crate::wire::{Encoding, read};
@@ -25,6 +27,33 @@ pub fn json(bytes: &[u8]) -> bool {
 /// Takes the bytes as the body of a CBOR request; says whether it could be read.
 pub fn cbor(bytes: &[u8]) -> bool {
     read(Encoding::Cbor, &Bytes::copy_from_slice(bytes)).is_some()
+}
+
+/// Takes the bytes as frames of an event stream, and says whether one could be read. As the payload of an event of ours
+/// they come back, and with any one byte of the frame changed nothing does.
+///
+/// # Panics
+/// If they do not.
+pub fn event_stream(bytes: &[u8]) -> bool {
+    let decode = |bytes: &[u8]| {
+        let (mut decoder, mut buffer) = (MessageFrameDecoder::new(), BytesMut::from(bytes));
+        match decoder.decode_frame(&mut buffer) {
+            Ok(DecodedFrame::Complete(message)) => Some(message),
+            Ok(DecodedFrame::Incomplete) | Err(_) => None,
+        }
+    };
+    let frame = event_stream::event("SubscribeToShardEvent", bytes.to_vec());
+    let message = decode(&frame).expect("a frame of ours is whole");
+    assert_eq!(message.payload(), bytes, "a payload comes back as it was");
+    if let [high, low, change, ..] = *bytes {
+        let at = usize::from(u16::from_be_bytes([high, low])) % frame.len();
+        let mut changed = frame.to_vec();
+        if let Some(byte) = changed.get_mut(at) {
+            *byte ^= change.max(1);
+        }
+        assert!(decode(&changed).is_none(), "byte {at} of {} is checked", frame.len());
+    }
+    decode(bytes).is_some()
 }
 
 /// Takes the bytes as requests to an engine with one stream, and says with which statuses they were answered.

@@ -101,12 +101,14 @@ pub struct ServeOptions {
     addr: SocketAddr,
     tls_addr: Option<SocketAddr>,
     control: ControlAccess,
+    body_timeout: Duration,
 }
 
 impl ServeOptions {
     /// HTTP on this address; port 0 lets the system choose.
     pub fn new(addr: SocketAddr) -> Self {
-        Self { addr, tls_addr: None, control: ControlAccess::default() }
+        let body_timeout = Duration::from_mins(1);
+        Self { addr, tls_addr: None, control: ControlAccess::default(), body_timeout }
     }
 
     /// HTTPS on this address as well. Default: none. The certificate is made anew for each server, for `localhost`,
@@ -114,6 +116,13 @@ impl ServeOptions {
     #[must_use]
     pub fn with_tls(mut self, addr: SocketAddr) -> Self {
         self.tls_addr = Some(addr);
+        self
+    }
+
+    /// How long a request may take to send its body; then its connection ends. Default: 1 minute.
+    #[must_use]
+    pub fn with_body_timeout(mut self, timeout: Duration) -> Self {
+        self.body_timeout = timeout;
         self
     }
 
@@ -152,10 +161,10 @@ impl Sim {
     /// # Errors
     /// [`ServeError`] if an address cannot be listened on, or no certificate can be made.
     pub async fn serve_with(&self, options: ServeOptions) -> Result<Server, ServeError> {
-        let ServeOptions { addr, tls_addr, control } = options;
+        let ServeOptions { addr, tls_addr, control, body_timeout } = options;
         let (listener, addr) = listen(addr).await?;
         let mut server = Server { addr, tls: None, stops: Vec::new(), tasks: JoinSet::new() };
-        let connections = Arc::new(Connections::new(self.clone(), control));
+        let connections = Arc::new(Connections::new(self.clone(), control, body_timeout));
         if let Some(tls_addr) = tls_addr {
             let (listener, tls_addr) = listen(tls_addr).await?;
             let (config, ca_pem) =

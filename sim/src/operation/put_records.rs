@@ -3,8 +3,8 @@
 
 use std::cmp::Reverse;
 
-use kinesis_shard::SequenceNumber;
 use kinesis_shard::limits::MAX_PUT_RECORDS_BYTES;
+use kinesis_shard::{HashKey, SequenceNumber, md5_many};
 
 use super::put_record::{Keyed, record_len};
 use super::{Call, Operation, Plane, answer, request};
@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::error::{ErrorCode, ServiceError, write_rate_text};
 use crate::quota::Limits;
 use crate::rule::EntryError;
+use crate::stream::features::Distribution;
 use crate::stream::{NewRecord, Stream};
 use crate::validation::Constraint::{Longest, Shortest};
 use crate::validation::{Kind, Member, longer_than};
@@ -149,7 +150,25 @@ fn check(stream: &Stream, records: &[Value<'_>]) -> Result<Vec<Keyed>, ServiceEr
         // The wording of the 5 MB era with today's number.
         return Err(ServiceError::invalid_argument("Records size exceeds 10 MB limit"));
     }
-    records.iter().map(|record| Keyed::of(stream, record)).collect()
+    keyed(stream, records)
+}
+
+/// As [`Keyed::of`] each, with the partition keys hashed together.
+fn keyed(stream: &Stream, records: &[Value<'_>]) -> Result<Vec<Keyed>, ServiceError> {
+    let hashes = |record: &&Value<'_>| {
+        stream.distribution == Distribution::UserPartitionKey && record.text("ExplicitHashKey").is_none()
+    };
+    let to_hash = records.iter().filter(hashes);
+    let keys: Vec<_> =
+        to_hash.map(|record| record.text("PartitionKey").unwrap_or_default().as_bytes()).collect();
+    let mut digests = vec![[0; 16]; keys.len()];
+    md5_many(&keys, &mut digests);
+    let mut digests = digests.into_iter();
+    let keyed = |record: &Value<'_>| match if hashes(&record) { digests.next() } else { None } {
+        Some(digest) => Ok(Keyed { hash_key: HashKey::new(u128::from_be_bytes(digest)), explicit: None }),
+        None => Keyed::of(stream, record),
+    };
+    records.iter().map(keyed).collect()
 }
 
 fn write_refusal(refusal: EntryError, rate_text: &str, out: &mut Writer) {

@@ -41,9 +41,6 @@ const FIRST_BODY_BYTES: usize = 256 * 1024;
 /// How long a connection may take to send a request's head, idle time included; longer than clients pool.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// How long a request may take to send its body.
-const BODY_TIMEOUT: Duration = Duration::from_mins(1);
-
 /// The longest that a connection which is to break is still there.
 const BREAK_TIME: Duration = Duration::from_secs(1);
 
@@ -60,13 +57,14 @@ const H2_WINDOW_BYTES: u32 = 1024 * 1024;
 pub(super) struct Connections {
     sim: Sim,
     control: ControlAccess,
+    body_timeout: Duration,
     buffered_bytes: AtomicUsize,
     is_stopping: Arc<AtomicBool>,
 }
 
 impl Connections {
-    pub(super) fn new(sim: Sim, control: ControlAccess) -> Self {
-        Self { sim, control, buffered_bytes: AtomicUsize::new(0), is_stopping: Arc::default() }
+    pub(super) fn new(sim: Sim, control: ControlAccess, body_timeout: Duration) -> Self {
+        Self { sim, control, body_timeout, buffered_bytes: AtomicUsize::new(0), is_stopping: Arc::default() }
     }
 
     /// Ends subscriptions, and waits for no peer from now on.
@@ -128,7 +126,7 @@ impl Connections {
         broken: Arc<Notify>,
     ) -> Result<Response<ReplyBody>, io::Error> {
         let (parts, body) = request.into_parts();
-        let received = tokio::time::timeout(BODY_TIMEOUT, self.receive(body)).await;
+        let received = tokio::time::timeout(self.body_timeout, self.receive(body)).await;
         let body = match received.unwrap_or(Err(NotReceived::Broken(io::ErrorKind::TimedOut.into()))) {
             Ok(received) => received,
             Err(NotReceived::TooLarge) => return Ok(bare(StatusCode::PAYLOAD_TOO_LARGE)),

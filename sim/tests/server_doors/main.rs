@@ -5,6 +5,7 @@
 
 mod cbor;
 mod control;
+mod crowd;
 mod http;
 mod program;
 mod protocol;

@@ -10,13 +10,13 @@ use tokio::net::TcpStream;
 use crate::http::{Client, soon};
 
 /// Ended when it is dropped.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
 }
 
 impl Program {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_kinesis-sim"))
             .args(["--port", "0"])
             .args(arguments)
@@ -29,11 +29,15 @@ impl Program {
     }
 
     /// The address of the next line.
-    fn addr(&mut self, scheme: &str) -> String {
+    pub(crate) fn addr(&mut self, scheme: &str) -> String {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
         let addr = line.trim().strip_prefix(&format!("kinesis-sim is listening on {scheme}://"));
         addr.unwrap_or_else(|| panic!("{line:?}")).to_owned()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     fn signal(&self, name: &str) {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use kinesis_sim::ServeOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::http::{CBOR, Client, JSON, auth, soon, start};
+use crate::http::{CBOR, Client, JSON, auth, local, soon, start, start_with};
 
 const PUT: &str = r#"{"StreamName":"orders","PartitionKey":"k","Data":"aGVsbG8="}"#;
 
@@ -40,6 +41,49 @@ async fn a_client_that_closes_its_half_is_let_go_with_or_without_its_answer() {
     assert!(!answered || soon(client.receive()).await.is_none(), "after an answer the connection ends");
     let stored = sim.stored("orders").len();
     assert!(if answered { stored == 1 } else { stored <= 1 }, "{stored}");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_to_its_end_is_given_up() {
+    let (sim, server) =
+        start_with(ServeOptions::new(local()).with_body_timeout(Duration::from_millis(300))).await;
+    let mut slow = Vec::new();
+    for _ in 0..50 {
+        let mut client = Client::to(&server).await;
+        client.send(put_head(PUT.len())).await;
+        slow.push(client);
+    }
+    // One byte after the other, so that no pause is long.
+    for byte in PUT.bytes().take(10) {
+        for client in &mut slow {
+            client.send([byte]).await;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(soon(Client::to(&server).await.call("PutRecord", PUT)).await.status, 200, "nobody waits");
+    for client in &mut slow {
+        assert!(soon(client.receive()).await.is_none(), "hung up on without an answer");
+    }
+    assert_eq!(sim.stored("orders").len(), 1);
+}
+
+#[tokio::test]
+async fn every_truncation_is_a_serialization_error() {
+    let (sim, server) = start().await;
+    let mut client = Client::to(&server).await;
+    let json =
+        br#"{"StreamName":"orders","Records":[{"Data":"aGk=","PartitionKey":"k"}],"x":[1,{"y":null}]}"#;
+    let cbor = b"\xBF\x6AStreamName\x66orders\x67Records\x81\xA2\x64Data\x42hi\x6CPartitionKey\x61k\x61x\x9F\x18\x20\xFF\xFF";
+    for (media_type, body) in [(JSON, json.as_slice()), (CBOR, cbor)] {
+        for cut in 0..body.len() {
+            let answer = client.call_as("test", media_type, "PutRecords", &body[..cut]).await;
+            assert_eq!(answer.status, 400, "{media_type} {cut}");
+            let named = b"SerializationException";
+            assert!(answer.body.windows(named.len()).any(|window| window == named), "{media_type} {cut}");
+        }
+        assert_eq!(client.call_as("test", media_type, "PutRecords", body).await.status, 200);
+    }
+    assert_eq!(sim.stored("orders").len(), 2);
 }
 
 #[tokio::test]

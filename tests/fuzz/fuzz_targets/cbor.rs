@@ -1,6 +1,9 @@
 //! A request body as CBOR: read or refused.
 #![no_main]
 
+#[path = "../properties.rs"]
+mod properties;
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    kinesis_sim::fuzzing::cbor(bytes);
+    properties::cbor(bytes);
 });

@@ -1,16 +1,18 @@
-//! What `tests/fuzz` fuzzes, without a nightly compiler: every file of the corpus, and a few thousand mutations of
-//! them, from a seed.
+//! What `tests/fuzz` fuzzes, without a nightly compiler: every file of the corpus, and some thousand mutations of
+//! them, from a seed. `FUZZ_SEED` and `FUZZ_RUNS` ask for others and for more.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::path::Path;
 
-use kinesis_sim::fuzzing;
+#[path = "fuzz/properties.rs"]
+mod properties;
+
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// Name and bytes of each file.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| {
@@ -82,13 +84,19 @@ fn mutated(bytes: &[u8], other: &[u8], rng: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
-fn drive(target: &str, count: usize, mut run: impl FnMut(&[u8])) {
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number: {text:?}")))
+}
+
+fn drive(target: &str, count: u64, mut run: impl FnMut(&[u8])) {
     let files = corpus(target);
     for (_, bytes) in &files {
         run(bytes);
     }
-    let mut rng = StdRng::seed_from_u64(7);
-    for _ in 0..count {
+    let mut rng = StdRng::seed_from_u64(number("FUZZ_SEED").unwrap_or(7));
+    for _ in 0..number("FUZZ_RUNS").unwrap_or(count) {
         let bytes = &files[rng.random_range(0..files.len())].1;
         let other = &files[rng.random_range(0..files.len())].1;
         run(&mutated(bytes, other, &mut rng));
@@ -98,22 +106,43 @@ fn drive(target: &str, count: usize, mut run: impl FnMut(&[u8])) {
 #[test]
 fn the_json_decoder_survives_the_corpus_and_its_mutations() {
     let mut read = 0;
-    drive("json", 5_000, |bytes| read += usize::from(fuzzing::json(bytes)));
+    drive("json", 5_000, |bytes| read += usize::from(properties::json(bytes)));
     assert!(read > 100, "some mutations are still JSON: {read}");
 }
 
 #[test]
 fn the_cbor_decoder_survives_the_corpus_and_its_mutations() {
     let mut read = 0;
-    drive("cbor", 5_000, |bytes| read += usize::from(fuzzing::cbor(bytes)));
+    drive("cbor", 5_000, |bytes| read += usize::from(properties::cbor(bytes)));
     assert!(read > 100, "some mutations are still CBOR: {read}");
+}
+
+#[test]
+fn aggregates_survive_being_read_and_written_again() {
+    let mut read = 0;
+    drive("aggregate", 5_000, |bytes| read += usize::from(properties::aggregate(bytes)));
+    assert!(read > 100, "some mutations are still aggregates: {read}");
+}
+
+#[test]
+fn frames_of_event_streams_come_back_whole_or_not_at_all() {
+    let mut read = 0;
+    drive("event_stream", 5_000, |bytes| read += usize::from(properties::event_stream(bytes)));
+    assert!(read > 100, "some mutations are still frames: {read}");
+}
+
+#[test]
+fn sequence_numbers_are_written_as_they_were_read() {
+    let mut read = 0;
+    drive("sequence_number", 20_000, |bytes| read += usize::from(properties::sequence_number(bytes)));
+    assert!(read > 100, "some mutations are still sequence numbers: {read}");
 }
 
 #[test]
 fn the_router_survives_the_corpus_and_its_mutations() {
     let mut answered = std::collections::BTreeMap::<u16, usize>::new();
     drive("router", 2_000, |bytes| {
-        for status in fuzzing::router(bytes) {
+        for status in properties::router(bytes) {
             *answered.entry(status).or_default() += 1;
         }
     });
@@ -135,7 +164,7 @@ fn the_corpus_of_the_router_is_answered_as_meant() {
     ];
     for ((name, bytes), (expected_name, statuses)) in corpus("router").iter().zip(expected) {
         assert_eq!(name, expected_name);
-        let answered = fuzzing::router(bytes);
+        let answered = properties::router(bytes);
         assert!(answered.starts_with(&statuses), "{name}: {answered:?} instead of {statuses:?}");
     }
 }

@@ -1,0 +1,9 @@
+//! An aggregated record.
+#![no_main]
+
+#[path = "../properties.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    properties::aggregate(bytes);
+});

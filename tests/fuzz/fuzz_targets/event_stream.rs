@@ -1,0 +1,9 @@
+//! Frames of an event stream.
+#![no_main]
+
+#[path = "../properties.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    properties::event_stream(bytes);
+});
