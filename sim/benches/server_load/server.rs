@@ -14,6 +14,8 @@ pub(crate) struct Subject {
     /// Program and arguments; `{port}` and `{ca}` are filled in at each start.
     pub(crate) command: Vec<String>,
     pub(crate) environment: Vec<(&'static str, &'static str)>,
+    /// Where it is started, if that matters to it.
+    folder: Option<PathBuf>,
     pub(crate) is_tls: bool,
     /// How many rules are in force that match none of the calls.
     pub(crate) rules: usize,
@@ -25,7 +27,8 @@ impl Subject {
     fn new(name: &'static str, version: &str, command: &[&str]) -> Self {
         let command = command.iter().map(|&word| word.to_owned()).collect();
         let version = version.to_owned();
-        Self { name, version, command, environment: Vec::new(), is_tls: false, rules: 0, is_limited: false }
+        let (environment, folder) = (Vec::new(), None);
+        Self { name, version, command, environment, folder, is_tls: false, rules: 0, is_limited: false }
     }
 
     pub(crate) fn settings(&self) -> String {
@@ -101,6 +104,8 @@ fn peers_in(folder: &Path) -> Vec<Subject> {
         ("SHARD_LIMIT", "1000"),
         ("LOG_LEVEL", "ERROR"),
     ];
+    // It reads its certificate from there.
+    subject.folder = Some(folder.join("npm/node_modules/kinesis-local"));
     peer(file, subject);
     let file = "py/bin/moto_server";
     let command = [&path(file), "-H", "127.0.0.1", "-p", "{port}"];
@@ -140,6 +145,7 @@ impl Started {
         let child = Command::new(&subject.command[0])
             .args(subject.command[1..].iter().map(|word| fill(word)))
             .envs(subject.environment.iter().map(|(name, value)| (name, fill(value))))
+            .current_dir(subject.folder.as_ref().unwrap_or(&folder))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
