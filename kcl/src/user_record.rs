@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use kinesis_shard::{
-    ExtendedSequenceNumber, HashKey, HashKeyRange, ParsedRecord, SequenceNumber, ShardId, parse_aggregated,
+    ExtendedSequenceNumber, HashKey, HashKeyRange, ParsedRecord, SequenceNumber, ShardId,
+    parse_many_aggregated,
 };
 
 use crate::fetch::KinesisRecord;
@@ -126,14 +127,21 @@ impl Unpacker {
     pub(crate) fn unpack(&self, batch: Vec<KinesisRecord>) -> (Vec<UserRecord>, Unpacked) {
         let mut found = Unpacked::default();
         let mut records = Vec::with_capacity(batch.len());
-        for record in batch {
-            self.unpack_one(record, &mut records, &mut found);
+        let parsed = parse_many_aggregated(batch.iter().map(|record| &record.data));
+        for (record, parsed) in batch.into_iter().zip(parsed) {
+            self.unpack_one(record, parsed, &mut records, &mut found);
         }
         (records, found)
     }
 
-    fn unpack_one(&self, record: KinesisRecord, into: &mut Vec<UserRecord>, found: &mut Unpacked) {
-        let members = match parse_aggregated(&record.data) {
+    fn unpack_one(
+        &self,
+        record: KinesisRecord,
+        parsed: ParsedRecord,
+        into: &mut Vec<UserRecord>,
+        found: &mut Unpacked,
+    ) {
+        let members = match parsed {
             ParsedRecord::Aggregated(members) => members,
             ParsedRecord::Plain(reason) => {
                 found.suspicious_count += u64::from(reason.is_suspicious());
@@ -156,6 +164,7 @@ impl Unpacker {
             found.out_of_range_count += 1;
             return;
         }
+        into.reserve(members.len());
         for (index, member) in (0_u64..).zip(members) {
             let position = ExtendedSequenceNumber::new(record.sequence_number, index);
             if self.is_new(position) {

@@ -30,7 +30,7 @@ mod writer;
 /// One blob in, user records out.
 mod reader;
 
-pub use reader::parse;
+pub use reader::{parse, parse_many};
 pub use writer::{AggregatedRecordWriter, Payload, Sealed};
 
 /// The first four bytes of every aggregated record.

@@ -95,7 +95,7 @@ pub mod discover;
 
 pub use aggregated_record::{
     AggregatedRecordWriter, AggregatedUserRecord, MalformedReason, ParsedRecord, Payload, PlainReason,
-    Sealed, TableKind, parse as parse_aggregated,
+    Sealed, TableKind, parse as parse_aggregated, parse_many as parse_many_aggregated,
 };
 pub use backoff::Backoff;
 #[cfg(feature = "clock")]

@@ -8,7 +8,7 @@ use super::{
     AggregatedUserRecord, DIGEST_BYTES, MAGIC, MalformedReason, ParsedRecord, PlainReason, TableKind,
     varint::{Field, Fields, Value},
 };
-use crate::{HashKey, md5};
+use crate::{HashKey, md5, md5_lanes::md5_many};
 
 /// Takes the data of a Kinesis record apart into user records, if it is an aggregate.
 ///
@@ -24,8 +24,36 @@ pub fn parse(data: &Bytes) -> ParsedRecord {
     }
 }
 
+/// The same of each, in order. The digests of all are computed together, several times cheaper than one by one.
+pub fn parse_many<'a>(data: impl IntoIterator<Item = &'a Bytes>) -> Vec<ParsedRecord> {
+    let framed: Vec<_> = data.into_iter().map(|data| (data, framed(data))).collect();
+    let messages: Vec<&[u8]> =
+        framed.iter().filter_map(|(_, framed)| framed.as_ref().ok().map(|(message, _)| *message)).collect();
+    let mut digests = vec![[0; DIGEST_BYTES]; messages.len()];
+    md5_many(&messages, &mut digests);
+    let mut digests = digests.into_iter();
+    let parsed = |(data, framed): (&Bytes, Framed<'_>)| {
+        let records = framed.and_then(|(message, digest)| {
+            if digests.next() == Some(*digest) {
+                read_message(data, MAGIC.len()..MAGIC.len() + message.len())
+            } else {
+                Err(PlainReason::DigestMismatch)
+            }
+        });
+        records.map_or_else(ParsedRecord::Plain, ParsedRecord::Aggregated)
+    };
+    framed.into_iter().map(parsed).collect()
+}
+
 fn read(data: &Bytes) -> Result<Vec<AggregatedUserRecord>, PlainReason> {
-    let message = message_range(data)?;
+    let (message, digest) = framed(data)?;
+    if md5(message) != *digest {
+        return Err(PlainReason::DigestMismatch);
+    }
+    read_message(data, MAGIC.len()..MAGIC.len() + message.len())
+}
+
+fn read_message(data: &Bytes, message: Range<usize>) -> Result<Vec<AggregatedUserRecord>, PlainReason> {
     // Tables may stand behind the records that use them, so this takes two passes.
     let tables = Tables::read(data, message.clone()).map_err(PlainReason::Malformed)?;
     if tables.record_count == 0 {
@@ -43,17 +71,17 @@ fn read(data: &Bytes) -> Result<Vec<AggregatedUserRecord>, PlainReason> {
     raw_records.into_iter().enumerate().map(resolve).collect()
 }
 
-/// Where the protobuf message lies, once magic and digest are right.
-fn message_range(data: &[u8]) -> Result<Range<usize>, PlainReason> {
+/// The protobuf message and the digest that it should have.
+type Framed<'a> = Result<(&'a [u8], &'a [u8; DIGEST_BYTES]), PlainReason>;
+
+/// What stands behind the magic, if that is right.
+fn framed(data: &[u8]) -> Framed<'_> {
     let framed = data.strip_prefix(&MAGIC).ok_or(PlainReason::NotAggregated)?;
     let (message, digest) = framed.split_last_chunk::<DIGEST_BYTES>().ok_or(PlainReason::TooShort)?;
     if message.is_empty() {
         return Err(PlainReason::TooShort);
     }
-    if md5(message) != *digest {
-        return Err(PlainReason::DigestMismatch);
-    }
-    Ok(MAGIC.len()..MAGIC.len() + message.len())
+    Ok((message, digest))
 }
 
 /// The two tables, and how many records there are.

@@ -507,4 +507,22 @@ proptest! {
             ParsedRecord::Plain(reason) => prop_assert!(reason.is_suspicious()),
         }
     }
+
+    #[test]
+    fn many_at_once_are_what_each_is_alone(
+        all_puts in proptest::collection::vec(any_puts(2..12), 0..6),
+        others in proptest::collection::vec(any::<Vec<u8>>(), 0..6),
+        broken in any::<proptest::sample::Index>(),
+    ) {
+        let mut blobs: Vec<Bytes> = all_puts.iter().map(|puts| blob(puts)).collect();
+        blobs.extend(others.iter().flat_map(|bytes| [framed(bytes), bytes.clone().into(), [&MAGIC[..], bytes].concat().into()]));
+        if !blobs.is_empty() {
+            let at = broken.index(blobs.len());
+            let mut bytes = blobs[at].to_vec();
+            if let Some(last) = bytes.last_mut() { *last ^= 1; }
+            blobs.push(bytes.into());
+        }
+        let alone: Vec<_> = blobs.iter().map(parse).collect();
+        prop_assert_eq!(parse_many(&blobs), alone);
+    }
 }
