@@ -65,8 +65,8 @@ impl Health {
             events_dropped: reports.events.dropped_count(),
             stuck_after: config.stuck_after,
         };
-        // A table that was not read for three failover times: leases of the dead wait that long already.
-        let blind = health.lease_table_read.is_some_and(|age| age > config.failover_time * 3);
+        // A worker that holds every lease reads the table once in three failover times; after five, reads fail.
+        let blind = health.lease_table_read.is_some_and(|age| age > config.failover_time * 5);
         health.state = if health.error.is_some() {
             HealthState::Failed
         } else if shutting_down {

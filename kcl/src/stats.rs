@@ -58,6 +58,25 @@ pub struct ConsumerStats {
     pub gaps: u64,
 }
 
+impl ConsumerStats {
+    /// The counts that the KCL has too, under its names, for an exporter that takes name and value.
+    ///
+    /// All are totals since the start but `MillisBehindLatest` (milliseconds) and `CurrentLeases`, which are of now.
+    pub fn kcl_metrics(&self) -> [(&'static str, u64); 9] {
+        [
+            ("RecordsProcessed", self.records_processed),
+            ("DataBytesProcessed", self.data_bytes_processed),
+            ("MillisBehindLatest", self.millis_behind_latest),
+            ("CurrentLeases", self.current_leases),
+            ("LostLeases", self.lost_leases),
+            ("KinesisDataFetcher.getRecords.Success", self.get_records_success),
+            ("ExpiredIterator", self.expired_iterator),
+            ("RecordProcessor.processRecords.Success", self.process_records_success),
+            ("UpdateLease.Success", self.checkpoints_written),
+        ]
+    }
+}
+
 macro_rules! counters {
     ($($name:ident),* $(,)?) => {
         /// The live counters.
@@ -133,6 +152,9 @@ mod tests {
         let snapshot = stats.snapshot();
         assert_eq!((snapshot.millis_behind_latest, snapshot.current_leases), (900, 2));
         assert_eq!(snapshot.records_processed, 3);
+        let metric = |wanted: &str| snapshot.kcl_metrics().into_iter().find(|(name, _)| *name == wanted);
+        assert_eq!(metric("MillisBehindLatest"), Some(("MillisBehindLatest", 900)));
+        assert_eq!(metric("RecordsProcessed"), Some(("RecordsProcessed", 3)));
         stats.left(&shard(1));
         assert_eq!(stats.snapshot().millis_behind_latest, 7);
     }
