@@ -6,7 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::error::{Failure, PutError};
@@ -30,11 +30,11 @@ pub(crate) trait Ledger: fmt::Debug + Send + Sync {
 /// What became of a Kinesis record, for all user records in it.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
-    Delivered(Arc<Receipt>),
+    Delivered(Receipt),
     Failed(Arc<Failure>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Receipt {
     pub(crate) shard_id: ShardId,
     pub(crate) sequence_number: SequenceNumber,
@@ -58,6 +58,8 @@ impl Answer {
 pub(crate) struct Batch {
     epoch: u64,
     ledger: Arc<dyn Ledger>,
+    /// The answer to all members: read without the lock, since that is what nearly every ticket finds.
+    whole: OnceLock<Answer>,
     state: Mutex<State>,
 }
 
@@ -77,7 +79,8 @@ enum Progress {
         answers: Vec<Option<(Answer, u32)>>,
         left: u32,
     },
-    Whole(Answer),
+    /// The answer is beside the lock.
+    Whole,
 }
 
 impl Progress {
@@ -85,14 +88,14 @@ impl Progress {
         match self {
             Self::Pending => "pending",
             Self::Partial { .. } => "partial",
-            Self::Whole(_) => "whole",
+            Self::Whole => "whole",
         }
     }
 
+    /// The answer to one member of a batch that was cut.
     fn answer(&self, index: u32) -> Option<Result<Delivered, PutError>> {
         match self {
-            Self::Pending => None,
-            Self::Whole(answer) => Some(answer.for_member(index)),
+            Self::Pending | Self::Whole => None,
             Self::Partial { answers, .. } => {
                 let (answer, position) = answers.get(usize::try_from(index).ok()?)?.as_ref()?;
                 Some(answer.for_member(*position))
@@ -104,7 +107,11 @@ impl Progress {
 impl Batch {
     pub(crate) fn new(epoch: u64, ledger: Arc<dyn Ledger>) -> Arc<Self> {
         let state = State { progress: Progress::Pending, wakers: Wakers::default() };
-        Arc::new(Self { epoch, ledger, state: Mutex::new(state) })
+        Arc::new(Self { epoch, ledger, whole: OnceLock::new(), state: Mutex::new(state) })
+    }
+
+    fn whole_answer(&self, index: u32) -> Option<Result<Delivered, PutError>> {
+        self.whole.get().map(|answer| answer.for_member(index))
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -123,7 +130,9 @@ impl Batch {
             let Progress::Pending = state.progress else {
                 panic!("batch went from {} to whole: it was answered twice", state.progress.name())
             };
-            state.progress = Progress::Whole(answer);
+            state.progress = Progress::Whole;
+            // Under the lock: a ticket that found no answer before it took the lock finds it after.
+            self.whole.get_or_init(|| answer);
             state.wakers.take()
         };
         self.ledger.answered(delivered, records, bytes);
@@ -191,7 +200,11 @@ impl Ticket {
 
     /// The answer, if there is one already.
     pub fn answer(&self) -> Option<Result<Delivered, PutError>> {
-        self.batch.lock().progress.answer(self.index)
+        let whole = self.batch.whole_answer(self.index);
+        whole.or_else(|| {
+            let state = self.batch.lock();
+            self.batch.whole_answer(self.index).or_else(|| state.progress.answer(self.index))
+        })
     }
 }
 
@@ -200,8 +213,14 @@ impl Future for Ticket {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let ticket = self.get_mut();
+        if let Some(answer) = ticket.batch.whole_answer(ticket.index) {
+            // Its slot is gone: all wakers were taken with the answer.
+            ticket.waker = None;
+            return Poll::Ready(answer);
+        }
         let mut state = ticket.batch.lock();
-        if let Some(answer) = state.progress.answer(ticket.index) {
+        let answer = ticket.batch.whole_answer(ticket.index);
+        if let Some(answer) = answer.or_else(|| state.progress.answer(ticket.index)) {
             if let Some(slot) = ticket.waker.take() {
                 state.wakers.leave(slot);
             }

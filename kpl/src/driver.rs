@@ -13,7 +13,7 @@ use crate::config::MetricsHook;
 use crate::intake::{Collected, Intake};
 use crate::outstanding::Outstanding;
 use crate::pipeline::answer::{CallError, PutRecordsAnswer};
-use crate::pipeline::kinesis_record::Entry;
+use crate::pipeline::kinesis_record::{Entry, KinesisRecord};
 use crate::pipeline::summary::StreamSummary;
 use crate::pipeline::{Pipeline, PutRecordsRequest, Step};
 use crate::stats::{ProducerStats, QueueStatus};
@@ -111,9 +111,9 @@ pub(crate) async fn drive(shared: Arc<Shared>, transport: Arc<dyn Transport>) {
     let _guard = TerminateOnDrop(Arc::clone(&shared));
     let mut calls =
         Calls { shared: Arc::clone(&shared), transport, tasks: JoinSet::new(), purposes: BTreeMap::new() };
-    let mut metering = Metering::default();
+    let (mut metering, mut sealed) = (Metering::default(), Vec::new());
     while !shared.stopped.load(Ordering::SeqCst) {
-        let deadline = advance(&shared, &mut calls);
+        let deadline = advance(&shared, &mut calls, &mut sealed);
         let deadline = deadline.into_iter().chain(metering.report(&shared)).min();
         let timer = async {
             match deadline {
@@ -133,12 +133,12 @@ pub(crate) async fn drive(shared: Arc<Shared>, transport: Arc<dyn Transport>) {
 }
 
 /// Does everything that is to be done now. Returns when to look again.
-fn advance(shared: &Shared, calls: &mut Calls) -> Option<Instant> {
+fn advance(shared: &Shared, calls: &mut Calls, sealed: &mut Vec<KinesisRecord>) -> Option<Instant> {
     let now = shared.clock.now();
-    let Collected { sealed, flush, wants_map, next_deadline } = shared.intake.collect(now);
+    let Collected { flush, wants_map, next_deadline } = shared.intake.collect(now, sealed);
     {
         let mut pipeline = shared.pipeline();
-        for record in sealed {
+        for record in sealed.drain(..) {
             pipeline.sealed(now, record);
         }
         if let Some(epoch) = flush {

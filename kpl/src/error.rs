@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kinesis_shard::{ParsedRecord, parse_aggregated};
+use kinesis_shard::ParsedRecord;
+use kinesis_shard::aggregated_record::parse_unchecked;
 
 use crate::batch::Ticket;
 use crate::user_record::{Attempt, UserRecord};
@@ -330,7 +331,7 @@ impl Held {
 
 /// The user records of an aggregate that this producer wrote.
 pub(crate) fn user_records(aggregate: &Bytes) -> Vec<UserRecord> {
-    match parse_aggregated(aggregate) {
+    match parse_unchecked(aggregate) {
         ParsedRecord::Aggregated(records) => records
             .into_iter()
             .map(|record| UserRecord {

@@ -1,15 +1,15 @@
 //! Where callers' threads and the driver meet: open aggregates by shard, sealed ones on their way, and the first shard map.
 //!
-//! Locks are taken in this order and held only for moments: routing, one shard's aggregate, inbox. Aggregates are appended to under
-//! routing's read lock, so once the driver has exchanged the routes nobody can append to the old ones.
+//! Locks are taken in this order and held only for moments: routing, one stripe, inbox. A caller takes its stripe's lock alone; it holds
+//! the open aggregates of every shard, so once the driver has exchanged what is behind it nobody can append to the old ones.
 
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use kinesis_shard::{Clock, HashKey, ShardMap};
+use kinesis_shard::{Clock, HashKey, ShardMap, md5_many};
 use tokio::sync::Notify;
 
 use crate::batch::{Batch, Ledger, Ticket};
@@ -19,6 +19,11 @@ use crate::pipeline::aggregator::{AggregationBounds, Aggregator, Opening};
 use crate::pipeline::kinesis_record::KinesisRecord;
 use crate::user_record::UserRecord;
 
+/// Callers that crowd get open aggregates of their own.
+mod stripes;
+
+use stripes::Stripes;
+
 #[derive(Debug)]
 pub(crate) struct Intake {
     bounds: AggregationBounds,
@@ -26,7 +31,8 @@ pub(crate) struct Intake {
     clock: Clock,
     outstanding: Arc<Outstanding>,
     epoch: AtomicU64,
-    routing: RwLock<Routing>,
+    routing: Mutex<Routing>,
+    stripes: Stripes<Gate>,
     inbox: Mutex<Inbox>,
     /// For the driver: something is in the inbox, or a deadline is there where none was.
     wake: Notify,
@@ -42,34 +48,63 @@ pub(crate) struct Intake {
 #[derive(Debug)]
 enum Routing {
     Unknown { refusals: u64, refused: PutErrorReason, last_error: Option<Arc<str>> },
-    Ready(Routes),
+    Ready(Arc<ShardMap>),
     Closed,
 }
 
+/// What one stripe knows of the routing. It is told after `routing` changed, one stripe after the other.
 #[derive(Debug)]
-struct Routes {
-    map: Arc<ShardMap>,
-    lanes: Vec<Lane>,
+enum Gate {
+    Unknown,
+    Ready(Lanes),
+    Closed,
 }
 
-/// Apart from its neighbours, so that threads on different shards do not share a cache line.
+/// The open aggregates of one stripe.
 #[derive(Debug)]
-#[repr(align(128))]
-struct Lane(Mutex<Aggregator>);
+struct Lanes {
+    map: Arc<ShardMap>,
+    bounds: AggregationBounds,
+    /// One for each open shard of the map; made when the first record comes, since most stripes see none.
+    aggregators: Vec<Aggregator>,
+    /// What a push sealed, on its way to the inbox; empty between pushes.
+    sealed: Vec<KinesisRecord>,
+    /// Shard and place of each record of a run; empty between runs.
+    order: Vec<(usize, usize)>,
+    /// Their tickets, by place; empty between runs.
+    placed: Vec<Option<Ticket>>,
+}
 
-impl Lane {
-    fn lock(&self) -> MutexGuard<'_, Aggregator> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Lanes {
+    fn new(map: Arc<ShardMap>, bounds: AggregationBounds) -> Self {
+        Self {
+            map,
+            bounds,
+            aggregators: Vec::new(),
+            sealed: Vec::new(),
+            order: Vec::new(),
+            placed: Vec::new(),
+        }
+    }
+
+    fn open_all(&mut self) {
+        if self.aggregators.is_empty() {
+            self.aggregators.resize_with(self.map.open_count(), || Aggregator::new(self.bounds));
+        }
+    }
+
+    fn seal_all(&mut self) -> impl Iterator<Item = KinesisRecord> {
+        self.aggregators.iter_mut().filter_map(Aggregator::seal)
     }
 }
 
 /// Bounded by the bytes that may be outstanding: everything in it was paid for.
 #[derive(Debug, Default)]
 struct Inbox {
-    sealed: VecDeque<KinesisRecord>,
-    /// Deadline and shard of each aggregate that was opened. It may be sealed long before; the deadline of the one that is open then
-    /// settles it.
-    opened: VecDeque<(Instant, usize)>,
+    sealed: Vec<KinesisRecord>,
+    /// Deadline, stripe and shard of each aggregate that was opened. It may be sealed long before, and the stripe may have another map
+    /// by then; the deadline of the one that is open there, if any, settles it.
+    opened: VecDeque<(Instant, usize, usize)>,
     flush: Option<u64>,
     wants_map: bool,
 }
@@ -77,21 +112,29 @@ struct Inbox {
 /// What the driver fetches.
 #[derive(Debug)]
 pub(crate) struct Collected {
-    pub(crate) sealed: VecDeque<KinesisRecord>,
     pub(crate) flush: Option<u64>,
     pub(crate) wants_map: bool,
     pub(crate) next_deadline: Option<Instant>,
 }
 
-/// A record that was not taken.
-#[derive(Debug)]
-pub(crate) enum NotTaken<T> {
-    NoMap(T),
-    Closed(T),
+/// Why records were not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    NoMap,
+    Closed,
 }
 
+/// So many of a bulk put are hashed at once and taken under one lock, those of one shard after another.
+const RUN: usize = 512;
+
 impl Intake {
-    pub(crate) fn new(bounds: AggregationBounds, clock: Clock, outstanding: Arc<Outstanding>) -> Self {
+    /// With more than one stripe, records that one caller puts one after another keep their order only while callers do not crowd.
+    pub(crate) fn new(
+        bounds: AggregationBounds,
+        clock: Clock,
+        outstanding: Arc<Outstanding>,
+        stripes: usize,
+    ) -> Self {
         let routing = Routing::Unknown { refusals: 0, refused: PutErrorReason::Closed, last_error: None };
         Self {
             aggregating: AtomicBool::new(bounds.enabled),
@@ -99,7 +142,8 @@ impl Intake {
             clock,
             outstanding,
             epoch: AtomicU64::new(0),
-            routing: RwLock::new(routing),
+            routing: Mutex::new(routing),
+            stripes: Stripes::new(stripes, || Gate::Unknown),
             inbox: Mutex::new(Inbox::default()),
             wake: Notify::new(),
             routed: Notify::new(),
@@ -107,71 +151,72 @@ impl Intake {
     }
 
     /// Takes one record, whose bytes are paid for.
-    pub(crate) fn submit(&self, record: UserRecord) -> Result<Ticket, NotTaken<UserRecord>> {
+    pub(crate) fn submit(&self, record: &UserRecord) -> Result<Ticket, NotTaken> {
         let hash_key = record.hash_key();
-        match &*self.read() {
-            Routing::Unknown { .. } => Err(NotTaken::NoMap(record)),
-            Routing::Closed => Err(NotTaken::Closed(record)),
-            Routing::Ready(routes) => {
-                let shard = routes.map.open_index_of(hash_key);
-                let mut aggregator = routes.lane(shard).lock();
-                Ok(self.push(shard, &mut aggregator, record, hash_key))
-            }
-        }
+        let (stripe, mut gate) = self.stripes.lock();
+        let lanes = gate.lanes()?;
+        let shard = lanes.map.open_index_of(hash_key);
+        Ok(self.push((stripe, shard), lanes, record, hash_key))
     }
 
-    /// Takes many, all or none; each shard is locked once. Records of one shard keep their order.
+    /// Takes many, in order, as long as there is a map and the door is open: the tickets say how many were taken.
     pub(crate) fn submit_many(
         &self,
-        records: Vec<UserRecord>,
-    ) -> Result<Vec<Ticket>, NotTaken<Vec<UserRecord>>> {
-        let hash_keys: Vec<HashKey> = records.iter().map(UserRecord::hash_key).collect();
-        let routing = self.read();
-        let routes = match &*routing {
-            Routing::Unknown { .. } => return Err(NotTaken::NoMap(records)),
-            Routing::Closed => return Err(NotTaken::Closed(records)),
-            Routing::Ready(routes) => routes,
-        };
-        let mut placed: Vec<(usize, usize, HashKey, UserRecord)> = records
-            .into_iter()
-            .zip(hash_keys)
-            .enumerate()
-            .map(|(position, (record, key))| (routes.map.open_index_of(key), position, key, record))
-            .collect();
-        placed.sort_unstable_by_key(|(shard, position, ..)| (*shard, *position));
-        let mut tickets = Vec::with_capacity(placed.len());
-        let mut placed = placed.into_iter().peekable();
-        while let Some((shard, ..)) = placed.peek() {
-            let shard = *shard;
-            let mut aggregator = routes.lane(shard).lock();
-            while let Some((_, position, key, record)) = placed.next_if(|(next, ..)| *next == shard) {
-                tickets.push((position, self.push(shard, &mut aggregator, record, key)));
-            }
+        records: &[UserRecord],
+        tickets: &mut Vec<Ticket>,
+    ) -> Result<(), NotTaken> {
+        let mut hash_keys = [HashKey::MIN; RUN];
+        for run in records.chunks(RUN) {
+            hash_all(run, &mut hash_keys);
+            let (stripe, mut gate) = self.stripes.lock();
+            let lanes = gate.lanes()?;
+            self.push_run(stripe, lanes, run, &hash_keys);
+            tickets.extend(lanes.placed.drain(..).flatten());
         }
-        tickets.sort_unstable_by_key(|(position, _)| *position);
-        Ok(tickets.into_iter().map(|(_, ticket)| ticket).collect())
+        Ok(())
     }
 
-    fn push(&self, shard: usize, aggregator: &mut Aggregator, record: UserRecord, key: HashKey) -> Ticket {
-        let pushed = aggregator.push(record, key, || self.opening());
-        let seals = pushed.sealed.iter().any(Option::is_some);
-        if seals || pushed.opened.is_some() {
-            // Still under the shard's lock: its aggregates reach the driver in the order in which they were sealed.
+    /// Shard by shard, since each has its memory elsewhere; records of one shard keep their order.
+    fn push_run(&self, stripe: usize, lanes: &mut Lanes, run: &[UserRecord], hash_keys: &[HashKey]) {
+        let mut order = std::mem::take(&mut lanes.order);
+        let keys = hash_keys.iter().take(run.len()).enumerate();
+        order.extend(keys.map(|(place, key)| (lanes.map.open_index_of(*key), place)));
+        order.sort_unstable();
+        lanes.placed.resize_with(run.len(), || None);
+        for (shard, place) in order.drain(..) {
+            let (Some(record), Some(key)) = (run.get(place), hash_keys.get(place)) else { continue };
+            let ticket = self.push((stripe, shard), lanes, record, *key);
+            if let Some(placed) = lanes.placed.get_mut(place) {
+                *placed = Some(ticket);
+            }
+        }
+        lanes.order = order;
+    }
+
+    fn push(&self, lane: (usize, usize), lanes: &mut Lanes, record: &UserRecord, key: HashKey) -> Ticket {
+        let (stripe, shard) = lane;
+        let Lanes { aggregators, sealed, .. } = lanes;
+        let aggregator = aggregators.get_mut(shard).expect("there is a lane for each open shard of the map");
+        let pushed = aggregator.push(record, key, || self.opening(), sealed);
+        if !sealed.is_empty() || pushed.opened.is_some() {
+            // Still under the stripe's lock: its aggregates reach the driver in the order in which they were sealed.
             let mut inbox = self.inbox();
             let first = inbox.opened.is_empty() && pushed.opened.is_some();
-            inbox.opened.extend(pushed.opened.map(|deadline| (deadline, shard)));
-            inbox.sealed.extend(pushed.sealed.into_iter().flatten());
+            inbox.opened.extend(pushed.opened.map(|deadline| (deadline, stripe, shard)));
+            let wakes = first || !sealed.is_empty();
+            inbox.sealed.append(sealed);
             drop(inbox);
-            if seals || first {
+            if wakes {
                 self.wake.notify_one();
             }
         }
         Ticket::new(pushed.batch, pushed.index)
     }
 
-    /// The only clock reading on the way in: once an aggregate. The epoch is read under the shard's lock, so a flush that has passed
-    /// this shard is seen here.
+    /// The only clock reading on the way in: once an aggregate. The epoch is read under the stripe's lock, so a flush that has passed
+    /// this stripe is seen here.
     fn opening(&self) -> Opening {
+        self.stripes.calm();
         let epoch = self.epoch.load(Ordering::SeqCst);
         self.outstanding.opened(epoch);
         let ledger = Arc::clone(&self.outstanding) as Arc<dyn Ledger>;
@@ -180,7 +225,7 @@ impl Intake {
 
     /// Waits for the first shard map, at most this long. Cancel safe.
     pub(crate) async fn ready(&self, patience: Duration) -> Result<(), PutErrorReason> {
-        let refusals_before = match &*self.read() {
+        let refusals_before = match &*self.routing() {
             Routing::Ready(_) => return Ok(()),
             Routing::Closed => return Err(PutErrorReason::Closed),
             Routing::Unknown { refusals, .. } => *refusals,
@@ -192,7 +237,7 @@ impl Intake {
             let mut routed = pin!(self.routed.notified());
             // From here on no notification is missed.
             routed.as_mut().enable();
-            let last_error = match &*self.read() {
+            let last_error = match &*self.routing() {
                 Routing::Ready(_) => return Ok(()),
                 Routing::Closed => return Err(PutErrorReason::Closed),
                 Routing::Unknown { refusals, refused, .. } if *refusals > refusals_before => {
@@ -216,12 +261,9 @@ impl Intake {
     /// Ends the epoch: everything accepted so far is sealed. Returns the epoch to wait for.
     pub(crate) fn flush(&self) -> u64 {
         let epoch = self.epoch.fetch_add(1, Ordering::SeqCst);
-        if let Routing::Ready(routes) = &*self.read() {
-            for lane in &routes.lanes {
-                let mut aggregator = lane.lock();
-                if let Some(sealed) = aggregator.seal() {
-                    self.inbox().sealed.push_back(sealed);
-                }
+        for mut stripe in self.stripes.all() {
+            if let Gate::Ready(lanes) = &mut *stripe {
+                self.inbox().sealed.extend(lanes.seal_all());
             }
         }
         let mut inbox = self.inbox();
@@ -231,29 +273,31 @@ impl Intake {
         epoch
     }
 
-    /// The driver's side: seals what is due and hands over what is there.
-    pub(crate) fn collect(&self, now: Instant) -> Collected {
-        if let Routing::Ready(routes) = &*self.read() {
-            let due: Vec<usize> = {
-                let opened = &mut self.inbox().opened;
-                let count = opened.iter().take_while(|(deadline, _)| *deadline <= now).count();
-                opened.drain(..count).map(|(_, shard)| shard).collect()
-            };
-            for shard in due {
-                let mut aggregator = routes.lane(shard).lock();
-                if aggregator.is_due(now)
-                    && let Some(sealed) = aggregator.seal()
-                {
-                    self.inbox().sealed.push_back(sealed);
-                }
+    /// The driver's side: seals what is due and hands over what is there. `sealed` comes empty; it is exchanged, so that both sides keep
+    /// their memory.
+    pub(crate) fn collect(&self, now: Instant, sealed: &mut Vec<KinesisRecord>) -> Collected {
+        let due: Vec<(usize, usize)> = {
+            let opened = &mut self.inbox().opened;
+            let count = opened.iter().take_while(|(deadline, ..)| *deadline <= now).count();
+            opened.drain(..count).map(|(_, stripe, shard)| (stripe, shard)).collect()
+        };
+        for (stripe, shard) in due {
+            let Some(mut gate) = self.stripes.at(stripe) else { continue };
+            if let Gate::Ready(lanes) = &mut *gate
+                && let Some(aggregator) = lanes.aggregators.get_mut(shard)
+                && aggregator.is_due(now)
+            {
+                self.inbox().sealed.extend(aggregator.seal());
+                // Load does not fill as many aggregates as there are.
+                self.stripes.join();
             }
         }
         let mut inbox = self.inbox();
+        std::mem::swap(&mut inbox.sealed, sealed);
         Collected {
-            sealed: std::mem::take(&mut inbox.sealed),
             flush: inbox.flush.take(),
             wants_map: std::mem::take(&mut inbox.wants_map),
-            next_deadline: inbox.opened.front().map(|(deadline, _)| *deadline),
+            next_deadline: inbox.opened.front().map(|(deadline, ..)| *deadline),
         }
     }
 
@@ -268,13 +312,14 @@ impl Intake {
 
     /// New records go by this map; what is open under the old one is sealed, for the pipeline to cut up where it must.
     pub(crate) fn reroute(&self, map: &Arc<ShardMap>) {
-        let mut routing = self.write();
+        let mut routing = self.routing();
         match &*routing {
             Routing::Closed => return,
-            Routing::Ready(routes) if routes.map.open() == map.open() => return,
+            Routing::Ready(known) if known.open() == map.open() => return,
             Routing::Ready(_) | Routing::Unknown { .. } => {}
         }
-        self.replace(&mut routing, Arc::clone(map));
+        *routing = Routing::Ready(Arc::clone(map));
+        self.exchange(|| self.gate(map));
         drop(routing);
         self.routed.notify_waiters();
     }
@@ -284,26 +329,22 @@ impl Intake {
         if self.aggregating.swap(aggregating, Ordering::Relaxed) == aggregating {
             return;
         }
-        let mut routing = self.write();
-        if let Routing::Ready(Routes { map, .. }) = &*routing {
-            let map = Arc::clone(map);
-            self.replace(&mut routing, map);
+        let routing = self.routing();
+        if let Routing::Ready(map) = &*routing {
+            self.exchange(|| self.gate(map));
             drop(routing);
             self.wake.notify_one();
         }
     }
 
-    /// New lanes. What was open is sealed before anything can follow it on the new ones, so that order is kept.
-    fn replace(&self, routing: &mut Routing, map: Arc<ShardMap>) {
+    fn gate(&self, map: &Arc<ShardMap>) -> Gate {
         let bounds = AggregationBounds { enabled: self.aggregating.load(Ordering::Relaxed), ..self.bounds };
-        let lanes = map.open().iter().map(|_| Lane(Mutex::new(Aggregator::new(bounds)))).collect();
-        self.inbox().opened.clear();
-        self.seal_all(std::mem::replace(routing, Routing::Ready(Routes { map, lanes })));
+        Gate::Ready(Lanes::new(Arc::clone(map), bounds))
     }
 
     /// There will be no map for now: whoever waits for the first one is told why. Without a reason they wait on.
     pub(crate) fn refuse(&self, reason: Option<PutErrorReason>, message: Arc<str>) {
-        if let Routing::Unknown { refusals, refused, last_error } = &mut *self.write() {
+        if let Routing::Unknown { refusals, refused, last_error } = &mut *self.routing() {
             *last_error = Some(message);
             if let Some(reason) = reason {
                 (*refusals, *refused) = (*refusals + 1, reason);
@@ -314,48 +355,44 @@ impl Intake {
 
     /// Takes nothing more. What is open is sealed.
     pub(crate) fn shut(&self) {
-        let old = {
-            let mut routing = self.write();
-            self.inbox().opened.clear();
-            std::mem::replace(&mut *routing, Routing::Closed)
-        };
-        self.seal_all(old);
+        let mut routing = self.routing();
+        *routing = Routing::Closed;
+        self.exchange(|| Gate::Closed);
+        drop(routing);
+        self.inbox().opened.clear();
         self.outstanding.close();
         self.routed.notify_waiters();
         self.wake.notify_one();
     }
 
+    /// Every stripe gets a new gate; what was open behind the old one is sealed before anything can follow it, so that order is kept.
+    /// Called with the routing locked, so that all stripes end up with the same.
+    fn exchange(&self, gate: impl Fn() -> Gate) {
+        for mut stripe in self.stripes.all() {
+            if let Gate::Ready(mut lanes) = std::mem::replace(&mut *stripe, gate()) {
+                self.inbox().sealed.extend(lanes.seal_all());
+            }
+        }
+    }
+
     /// What was sealed and not yet collected.
-    pub(crate) fn uncollected(&self) -> VecDeque<KinesisRecord> {
+    pub(crate) fn uncollected(&self) -> Vec<KinesisRecord> {
         std::mem::take(&mut self.inbox().sealed)
     }
 
     /// User records that the pipeline has not seen.
     pub(crate) fn user_records(&self) -> u64 {
-        let open: u64 = match &*self.read() {
-            Routing::Ready(routes) => routes.lanes.iter().map(|lane| u64::from(lane.lock().records())).sum(),
-            Routing::Unknown { .. } | Routing::Closed => 0,
+        let open = |gate: MutexGuard<'_, Gate>| match &*gate {
+            Gate::Ready(lanes) => lanes.aggregators.iter().map(|open| u64::from(open.records())).sum(),
+            Gate::Unknown | Gate::Closed => 0,
         };
+        let open: u64 = self.stripes.all().map(open).sum();
         let sealed: usize = self.inbox().sealed.iter().map(|record| record.origin.len()).sum();
         open + u64::try_from(sealed).unwrap_or(u64::MAX)
     }
 
-    fn seal_all(&self, routing: Routing) {
-        if let Routing::Ready(routes) = routing {
-            for lane in &routes.lanes {
-                if let Some(sealed) = lane.lock().seal() {
-                    self.inbox().sealed.push_back(sealed);
-                }
-            }
-        }
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Routing> {
-        self.routing.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Routing> {
-        self.routing.write().unwrap_or_else(PoisonError::into_inner)
+    fn routing(&self) -> MutexGuard<'_, Routing> {
+        self.routing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
@@ -363,8 +400,30 @@ impl Intake {
     }
 }
 
-impl Routes {
-    fn lane(&self, shard: usize) -> &Lane {
-        self.lanes.get(shard).expect("there is one lane for each open shard of the map")
+impl Gate {
+    /// Where records go.
+    fn lanes(&mut self) -> Result<&mut Lanes, NotTaken> {
+        match self {
+            Self::Unknown => Err(NotTaken::NoMap),
+            Self::Closed => Err(NotTaken::Closed),
+            Self::Ready(lanes) => {
+                lanes.open_all();
+                Ok(lanes)
+            }
+        }
+    }
+}
+
+/// The hash keys of these records, at most [`RUN`]: explicit ones as they are, the others hashed together.
+fn hash_all(records: &[UserRecord], hash_keys: &mut [HashKey; RUN]) {
+    let mut keys: [&[u8]; RUN] = [&[]; RUN];
+    for (key, record) in keys.iter_mut().zip(records) {
+        *key = record.partition_key.as_bytes();
+    }
+    let mut digests = [[0; 16]; RUN];
+    let count = records.len().min(RUN);
+    md5_many(keys.split_at(count).0, digests.split_at_mut(count).0);
+    for ((hash_key, record), digest) in hash_keys.iter_mut().zip(records).zip(digests) {
+        *hash_key = record.explicit_hash_key.unwrap_or_else(|| HashKey::new(u128::from_be_bytes(digest)));
     }
 }

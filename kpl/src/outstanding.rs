@@ -64,6 +64,12 @@ impl Outstanding {
 
     /// Waits for room, in the order of asking, so that a large record is not overtaken for ever. Given back when dropped. Cancel safe.
     pub(crate) async fn acquire(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Closed> {
+        // Fails while others wait, so it overtakes nobody.
+        if let Ok(room) = self.try_acquire(bytes) {
+            // A caller that never waits still lets others run, as every await of the runtime does.
+            tokio::task::coop::consume_budget().await;
+            return Ok(room);
+        }
         self.until_closed(self.room.permits.acquire_many(permits(bytes))).await
     }
 

@@ -358,6 +358,7 @@ impl Pipeline {
             record.moved(now, WaitedIn::Request);
         }
         self.counters.sent(now, &records);
+        KinesisRecord::write_digests(&mut records);
         let entries = records.iter().map(KinesisRecord::entry).collect();
         self.in_flight.insert(id, InFlight { started: now, records });
         PutRecordsRequest { id, entries }

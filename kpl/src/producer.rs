@@ -1,6 +1,7 @@
 //! The handle: put, flush, close. Stage 1 runs here, in the caller's thread.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::batch::Ticket;
-use crate::config::ProducerConfig;
+use crate::config::{Ordering, ProducerConfig};
 use crate::driver::{Shared, drive};
 use crate::error::{ConfigError, PutError, PutErrorReason, PutManyError, TryPutError};
 use crate::intake::{Intake, NotTaken};
@@ -108,7 +109,12 @@ impl Producer {
         let shared = Arc::new(Shared {
             stream: Arc::clone(&config.stream),
             clock: config.clock.clone(),
-            intake: Intake::new(aggregation, config.clock.clone(), Arc::clone(&outstanding)),
+            intake: Intake::new(
+                aggregation,
+                config.clock.clone(),
+                Arc::clone(&outstanding),
+                stripes(&config),
+            ),
             outstanding,
             facts: StreamFacts::new(config.max_record_size.is_some(), config.assumed_max_record_size()),
             metrics_hook: config.metrics_hook.clone(),
@@ -127,8 +133,8 @@ impl Producer {
     /// Accepts a record: waits for room, and before the first record for the stream's shards. Does not wait for delivery: await the
     /// [`Ticket`] for that, or drop it.
     ///
-    /// Records put one after another with equal keys are stored in that order as long as nothing has to be sent again and no request
-    /// overtakes another on its way.
+    /// Records put one after another with equal keys are stored in that order as long as nothing has to be sent again, no request
+    /// overtakes another on its way, and no other thread puts at the same time (threads that crowd fill aggregates of their own).
     ///
     /// Cancel safe: dropped before it returns, the record was not accepted and nothing is held.
     ///
@@ -139,22 +145,16 @@ impl Producer {
         let Ok(room) = self.shared().outstanding.acquire(record.outstanding_bytes()).await else {
             return Err(self.refused(PutErrorReason::Closed, Some(record)));
         };
-        let ticket = self.submit(record).await?;
-        // Given back by whoever answers the record.
-        room.forget();
-        Ok(ticket)
-    }
-
-    async fn submit(&self, record: UserRecord) -> Result<Ticket, PutError> {
-        let mut record = record;
         loop {
-            record = match self.shared().intake.submit(record) {
-                Ok(ticket) => return Ok(ticket),
-                Err(NotTaken::Closed(record)) => {
-                    return Err(self.refused(PutErrorReason::Closed, Some(record)));
+            match self.shared().intake.submit(&record) {
+                Ok(ticket) => {
+                    // Given back by whoever answers the record.
+                    room.forget();
+                    return Ok(ticket);
                 }
-                Err(NotTaken::NoMap(record)) => record,
-            };
+                Err(NotTaken::Closed) => return Err(self.refused(PutErrorReason::Closed, Some(record))),
+                Err(NotTaken::NoMap) => {}
+            }
             if let Err(reason) = self.shared().intake.ready(self.handle.config.record_ttl).await {
                 return Err(self.refused(reason, Some(record)));
             }
@@ -177,13 +177,13 @@ impl Producer {
                 return Err(TryPutError::Refused(self.refused(PutErrorReason::Closed, Some(record))));
             }
         };
-        match self.shared().intake.submit(record) {
+        match self.shared().intake.submit(&record) {
             Ok(ticket) => {
                 room.forget();
                 Ok(ticket)
             }
-            Err(NotTaken::NoMap(record)) => Err(TryPutError::NotReady(record)),
-            Err(NotTaken::Closed(record)) => {
+            Err(NotTaken::NoMap) => Err(TryPutError::NotReady(record)),
+            Err(NotTaken::Closed) => {
                 Err(TryPutError::Refused(self.refused(PutErrorReason::Closed, Some(record))))
             }
         }
@@ -198,68 +198,61 @@ impl Producer {
     /// [`PutManyError`]: what `put` would say of the first record that was not accepted, with the tickets of those before it and all
     /// records from it on.
     pub async fn put_many(&self, records: Vec<UserRecord>) -> Result<Vec<Ticket>, PutManyError> {
+        let mut records = records;
         let mut accepted = Vec::with_capacity(records.len());
-        let mut rest = records.into_iter().peekable();
         let chunk_bytes = CHUNK_BYTES.min(self.handle.config.max_outstanding_bytes / 4);
-        while rest.peek().is_some() {
-            let (mut chunk, mut bytes, mut bad) = (Vec::new(), 0, None);
-            while let Some(record) =
-                rest.next_if(|next| bytes == 0 || bytes + next.outstanding_bytes() <= chunk_bytes)
-            {
-                if self.may_fit_later(&record) {
-                    self.facts_settled().await;
-                }
-                if let Err(reason) = self.check(&record) {
-                    bad = Some((reason, record));
+        while let Some(rest) = records.get(accepted.len()..).filter(|rest| !rest.is_empty()) {
+            let (mut count, mut bytes, mut bad) = (0, 0, None);
+            for record in rest {
+                let with_it = bytes + record.outstanding_bytes();
+                if count > 0 && with_it > chunk_bytes {
                     break;
                 }
-                bytes += record.outstanding_bytes();
-                chunk.push(record);
+                if self.may_fit_later(record) {
+                    self.facts_settled().await;
+                }
+                if let Err(reason) = self.check(record) {
+                    bad = Some(reason);
+                    break;
+                }
+                (count, bytes) = (count + 1, with_it);
             }
-            if let Err((error, chunk)) = self.submit_chunk(chunk, bytes, &mut accepted).await {
-                let bad = bad.map(|(_, record)| record);
-                return Err(PutManyError {
-                    accepted,
-                    rest: chunk.into_iter().chain(bad).chain(rest).collect(),
-                    error,
-                });
-            }
-            if let Some((reason, record)) = bad {
-                let error = self.refused(reason, Some(record.clone()));
-                return Err(PutManyError {
-                    accepted,
-                    rest: std::iter::once(record).chain(rest).collect(),
-                    error,
-                });
+            let chunk = rest.split_at(count).0;
+            let submitted = self.submit_chunk(chunk, bytes, &mut accepted).await;
+            if let Err(reason) = submitted.and_then(|()| bad.map_or(Ok(()), Err)) {
+                let rest = records.split_off(accepted.len());
+                let error = self.refused(reason, rest.first().cloned());
+                return Err(PutManyError { accepted, rest, error });
             }
         }
         Ok(accepted)
     }
 
+    /// What was accepted of the chunk, all of it unless there is an error, has its tickets in `accepted`.
     async fn submit_chunk(
         &self,
-        chunk: Vec<UserRecord>,
+        chunk: &[UserRecord],
         bytes: usize,
         accepted: &mut Vec<Ticket>,
-    ) -> Result<(), (PutError, Vec<UserRecord>)> {
-        let refused = |reason, chunk: Vec<UserRecord>| (self.refused(reason, chunk.first().cloned()), chunk);
-        let Ok(room) = self.shared().outstanding.acquire(bytes).await else {
-            return Err(refused(PutErrorReason::Closed, chunk));
+    ) -> Result<(), PutErrorReason> {
+        let shared = self.shared();
+        let Ok(mut room) = shared.outstanding.acquire(bytes).await else {
+            return Err(PutErrorReason::Closed);
         };
-        let mut chunk = chunk;
+        let mut left = chunk;
         loop {
-            chunk = match self.shared().intake.submit_many(chunk) {
-                Ok(tickets) => {
-                    room.forget();
-                    accepted.extend(tickets);
-                    return Ok(());
-                }
-                Err(NotTaken::Closed(chunk)) => return Err(refused(PutErrorReason::Closed, chunk)),
-                Err(NotTaken::NoMap(chunk)) => chunk,
-            };
-            if let Err(reason) = self.shared().intake.ready(self.handle.config.record_ttl).await {
-                return Err(refused(reason, chunk));
+            let before = accepted.len();
+            let submitted = shared.intake.submit_many(left, accepted);
+            let (taken, rest) = left.split_at(accepted.len() - before);
+            let used = room.split(taken.iter().map(UserRecord::outstanding_bytes).sum());
+            used.expect("there is room for the whole chunk").forget();
+            left = rest;
+            match submitted {
+                Ok(()) => return Ok(()),
+                Err(NotTaken::Closed) => return Err(PutErrorReason::Closed),
+                Err(NotTaken::NoMap) => {}
             }
+            shared.intake.ready(self.handle.config.record_ttl).await?;
         }
     }
 
@@ -358,6 +351,14 @@ impl Producer {
 impl fmt::Debug for Producer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Producer").field("stream", &self.handle.config.stream).finish_non_exhaustive()
+    }
+}
+
+/// As many as threads can put at the same time; one where order must be kept.
+fn stripes(config: &ProducerConfig) -> usize {
+    match config.ordering {
+        Ordering::PerShard => 1,
+        _ => std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(16),
     }
 }
 

@@ -55,11 +55,11 @@ impl Ledger for CountingLedger {
 }
 
 pub(crate) fn delivered(shard: &str, sequence_number: u64) -> Answer {
-    Answer::Delivered(Arc::new(Receipt {
+    Answer::Delivered(Receipt {
         shard_id: ShardId::new(shard),
         sequence_number: sequence_number.to_string().parse().unwrap(),
         attempts: Arc::from([]),
-    }))
+    })
 }
 
 pub(crate) fn failed() -> Answer {
@@ -103,15 +103,17 @@ pub(crate) fn aggregator(max_bytes: usize) -> Aggregator {
 
 pub(crate) fn push(
     aggregator: &mut Aggregator,
-    record: UserRecord,
+    record: &UserRecord,
     now: Instant,
     epoch: u64,
     ledger: &Arc<CountingLedger>,
 ) -> (Ticket, Vec<KinesisRecord>) {
     let hash_key = record.hash_key();
     let ledger = Arc::clone(ledger) as Arc<dyn Ledger>;
-    let pushed = aggregator.push(record, hash_key, || Opening { now, batch: Batch::new(epoch, ledger) });
-    (Ticket::new(pushed.batch, pushed.index), pushed.sealed.into_iter().flatten().collect())
+    let mut sealed = Vec::new();
+    let open = || Opening { now, batch: Batch::new(epoch, ledger) };
+    let pushed = aggregator.push(record, hash_key, open, &mut sealed);
+    (Ticket::new(pushed.batch, pushed.index), sealed)
 }
 
 /// One sealed aggregate of these keys, accepted at the start, and its tickets.
@@ -129,7 +131,7 @@ pub(crate) fn aggregate_in(
         .iter()
         .map(|key| {
             let record = UserRecord::new(key.as_ref(), key.as_ref().as_bytes().to_vec());
-            push(&mut aggregator, record, start(), 0, ledger).0
+            push(&mut aggregator, &record, start(), 0, ledger).0
         })
         .collect();
     (aggregator.seal().unwrap(), tickets)
@@ -140,6 +142,6 @@ pub(crate) fn plain_of_bytes(bytes: usize) -> KinesisRecord {
     let ledger = Arc::new(CountingLedger::default());
     let mut aggregator = aggregator(64);
     let record = UserRecord::new("k", vec![0; bytes.saturating_sub(1)]);
-    let (_, mut sealed) = push(&mut aggregator, record, start(), 0, &ledger);
+    let (_, mut sealed) = push(&mut aggregator, &record, start(), 0, &ledger);
     sealed.pop().or_else(|| aggregator.seal()).unwrap()
 }

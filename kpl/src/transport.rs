@@ -88,7 +88,7 @@ impl SdkTransport {
         let mut records = Vec::with_capacity(entries.len());
         for Entry { partition_key, explicit_hash_key, data } in entries {
             let entry = PutRecordsRequestEntry::builder()
-                .partition_key(partition_key)
+                .partition_key(partition_key.into_owned())
                 .set_explicit_hash_key(explicit_hash_key.map(|key| key.to_string()))
                 // The SDK's blob owns its bytes: the one copy on this path.
                 .data(Blob::new(Vec::from(data)))

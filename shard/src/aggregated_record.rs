@@ -30,8 +30,8 @@ mod writer;
 /// One blob in, user records out.
 mod reader;
 
-pub use reader::{parse, parse_many};
-pub use writer::{AggregatedRecordWriter, Payload, Sealed};
+pub use reader::{parse, parse_many, parse_unchecked};
+pub use writer::{AggregatedRecordWriter, Payload, Sealed, write_digests};
 
 /// The first four bytes of every aggregated record.
 pub const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];

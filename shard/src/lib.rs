@@ -67,6 +67,9 @@ pub mod hash_key;
 /// MD5 of many inputs at once.
 mod md5_lanes;
 
+/// What will be written soon.
+mod prefetch;
+
 /// Positions in a shard, ordered as numbers.
 pub mod sequence_number;
 
@@ -95,7 +98,7 @@ pub mod discover;
 
 pub use aggregated_record::{
     AggregatedRecordWriter, AggregatedUserRecord, MalformedReason, ParsedRecord, Payload, PlainReason,
-    Sealed, TableKind, parse as parse_aggregated, parse_many as parse_many_aggregated,
+    Sealed, TableKind, parse as parse_aggregated, parse_many as parse_many_aggregated, write_digests,
 };
 pub use backoff::Backoff;
 #[cfg(feature = "clock")]

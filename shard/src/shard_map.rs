@@ -48,8 +48,9 @@ impl Shard {
 pub struct ShardMap {
     /// The open shards, ascending by range, then the closed ones in the order they were listed.
     shards: Vec<Shard>,
-    /// The last hash key of each open shard: all that a lookup touches.
+    /// The last hash key of each open shard.
     open_ends: Vec<HashKey>,
+    lookup: Lookup,
     by_id: BTreeMap<ShardId, usize>,
 }
 
@@ -70,15 +71,16 @@ impl ShardMap {
             }
         }
         check_tiling(&open)?;
-        let open_ends = open.iter().map(|shard| shard.hash_key_range.end()).collect();
+        let open_ends: Vec<HashKey> = open.iter().map(|shard| shard.hash_key_range.end()).collect();
+        let lookup = Lookup::new(&open_ends);
         let mut shards = open;
         shards.extend(closed);
-        Ok(Self { shards, open_ends, by_id })
+        Ok(Self { shards, open_ends, lookup, by_id })
     }
 
     /// Which of the [`open`](Self::open) shards takes `key`, as an index into them.
     pub fn open_index_of(&self, key: HashKey) -> usize {
-        self.open_ends.partition_point(|end| *end < key)
+        self.lookup.find(&self.open_ends, key)
     }
 
     /// The open shards, ascending by range; never empty.
@@ -115,6 +117,38 @@ impl ShardMap {
     #[expect(clippy::len_without_is_empty, reason = "a map without an open shard cannot be built")]
     pub fn len(&self) -> usize {
         self.shards.len()
+    }
+}
+
+/// Where to begin to look: equal slices of all hash keys, several for each shard, so that most slices lie in one shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Lookup {
+    /// By how much a hash key is shifted to get its slice.
+    shift: u32,
+    /// The first shard of each slice, and once more the last one.
+    first: Vec<u32>,
+}
+
+impl Lookup {
+    /// 65,536 slices at most, 256 KiB.
+    const MOST_BITS: u32 = 16;
+
+    fn new(ends: &[HashKey]) -> Self {
+        let bits = (ends.len().ilog2() + 3).min(Self::MOST_BITS);
+        let shift = u128::BITS - bits;
+        let first_at = |key: HashKey| ends.partition_point(|end| *end < key);
+        let slices = (0..1_u128 << bits).map(|slice| first_at(HashKey::new(slice << shift)));
+        let first = slices.chain([ends.len() - 1]);
+        Self { shift, first: first.map(|index| u32::try_from(index).unwrap_or(u32::MAX)).collect() }
+    }
+
+    fn find(&self, ends: &[HashKey], key: HashKey) -> usize {
+        let slice = usize::try_from(key.get() >> self.shift).unwrap_or(usize::MAX);
+        let at = |slice: usize| self.first.get(slice).map_or(0, |first| *first as usize);
+        let (first, last) = (at(slice), at(slice + 1));
+        // The last shard needs no look: the key is in one of them.
+        let candidates = ends.get(first..last).unwrap_or_default();
+        first + candidates.partition_point(|end| *end < key)
     }
 }
 
@@ -304,7 +338,8 @@ mod tests {
             }
             ranges.push(rest);
             let map = ShardMap::new((0..).zip(ranges).map(|(index, range)| shard(index, range))).unwrap();
-            for key in keys.into_iter().chain(points) {
+            let ends = points.iter().map(|point| point - 1);
+            for key in keys.into_iter().chain(ends).chain(points.iter().copied()) {
                 let key = HashKey::new(key);
                 let linear = map.open().iter().position(|shard| shard.hash_key_range.contains(key));
                 prop_assert_eq!(Some(map.open_index_of(key)), linear);

@@ -24,8 +24,11 @@ const ROUND: usize = 262_144;
 const ROUNDS: usize = 12;
 /// Records of one `put_many`.
 const MANY: usize = 4_096;
-/// Tickets that are held before the oldest is awaited: more than what fills aggregates and requests, so that nothing waits for time.
+/// Tickets that are held before the oldest is awaited: more than what fills the aggregates of 64 shards and a request, so that nothing
+/// waits for time.
 const WINDOW: usize = 131_072;
+/// The same where the shards are so many that the byte budget does not fill their aggregates.
+const LARGE_WINDOW: usize = 393_216;
 
 #[derive(Clone, Copy, PartialEq)]
 enum By {
@@ -86,17 +89,22 @@ impl Source {
 }
 
 /// Tickets that wait for their answers.
-#[derive(Default)]
 struct Window {
+    tickets: usize,
     single: VecDeque<Ticket>,
     many: VecDeque<Vec<Ticket>>,
 }
 
 impl Window {
+    fn new(shards: u32) -> Self {
+        let tickets = if shards > SHARDS { LARGE_WINDOW } else { WINDOW };
+        Self { tickets, single: VecDeque::new(), many: VecDeque::new() }
+    }
+
     async fn put(&mut self, producer: &Producer, records: Vec<UserRecord>) {
         for record in records {
             self.single.push_back(producer.put(record).await.unwrap());
-            if self.single.len() > WINDOW {
+            if self.single.len() > self.tickets {
                 self.single.pop_front().unwrap().await.unwrap();
             }
         }
@@ -105,7 +113,7 @@ impl Window {
     async fn put_many(&mut self, producer: &Producer, chunks: Vec<Vec<UserRecord>>) {
         for records in chunks {
             self.many.push_back(producer.put_many(records).await.unwrap());
-            if self.many.len() > WINDOW / MANY {
+            if self.many.len() > self.tickets / MANY {
                 for ticket in self.many.pop_front().unwrap() {
                     ticket.await.unwrap();
                 }
@@ -133,9 +141,11 @@ fn one_thread(report: &mut Report, name: &str, by: By, shards: u32, body: bool) 
             kpl::bench::start_sealing(config(), shards).unwrap()
         };
         producer.ready().await.unwrap();
-        let (mut source, mut window) = (Source::new(7), Window::default());
+        let (mut source, mut window) = (Source::new(7), Window::new(shards));
         let (mut rounds, mut allocated) = (Vec::new(), Vec::new());
-        for round in 0..=ROUNDS {
+        // The first rounds fill the window.
+        let warm = window.tickets / ROUND + 1;
+        for round in 0..warm + ROUNDS {
             let singles = if by == By::Put { source.records(ROUND) } else { Vec::new() };
             let chunks = if by == By::PutMany { source.chunks(ROUND) } else { Vec::new() };
             let (started, far) = (thread_time(), connector.time());
@@ -143,8 +153,7 @@ fn one_thread(report: &mut Report, name: &str, by: By, shards: u32, body: bool) 
             window.put(&producer, singles).await;
             window.put_many(&producer, chunks).await;
             let worked = thread_time() - started - (connector.time() - far);
-            // The first round fills the window.
-            if round > 0 {
+            if round >= warm {
                 rounds.push(worked as f64 / ROUND as f64);
                 allocated.push((allocations::so_far() - before) as f64 / ROUND as f64);
             }
@@ -177,7 +186,7 @@ fn several_threads(report: &mut Report, name: &str, by: By, threads: usize) {
         kpl::bench::start_sealing(config(), SHARDS).unwrap()
     };
     let mut sources: Vec<_> = (0..threads).map(|thread| Source::new(thread as u64)).collect();
-    let mut windows: Vec<_> = (0..threads).map(|_| Window::default()).collect();
+    let mut windows: Vec<_> = (0..threads).map(|_| Window::new(SHARDS)).collect();
     let mut rounds = Vec::new();
     for round in 0..=ROUNDS * 2 {
         let mut putters = JoinSet::new();

@@ -34,8 +34,6 @@ pub(crate) struct Pushed {
     pub(crate) index: u32,
     /// The deadline of the aggregate that this push opened and left open.
     pub(crate) opened: Option<Instant>,
-    /// What this push sealed, in order.
-    pub(crate) sealed: [Option<KinesisRecord>; 2],
 }
 
 /// The open aggregate of one shard.
@@ -77,27 +75,31 @@ impl Aggregator {
         self.reducer.is_due(now)
     }
 
-    /// Takes a record whose hash key lies in this shard. `open` is called when an aggregate begins, not otherwise.
+    /// Takes a record whose hash key lies in this shard. `open` is called when an aggregate begins, not otherwise. What this push
+    /// seals is appended to `sealed`, in order.
     pub(crate) fn push(
         &mut self,
-        record: UserRecord,
+        record: &UserRecord,
         hash_key: HashKey,
         open: impl FnOnce() -> Opening,
+        sealed: &mut Vec<KinesisRecord>,
     ) -> Pushed {
         // Key and data alone leave no room for the framing: it can never be joined by another.
         let alone = record.data.len() + record.partition_key.len() >= self.bounds.max_bytes;
         if alone || !self.bounds.enabled {
-            return self.push_alone(record, hash_key, open());
+            return self.push_alone(record, hash_key, open(), sealed);
         }
-        let UserRecord { partition_key, explicit_hash_key, data } = &record;
+        let UserRecord { partition_key, explicit_hash_key, data } = record;
         let key_hash = match explicit_hash_key {
             None => hash_key.low_64(),
             // Not what routes it, but what equal keys have in common.
             Some(_) => HashKey::of_partition_key(partition_key).low_64(),
         };
-        let bytes = self.writer.encoded_len_with(partition_key, key_hash, *explicit_hash_key, data.len());
-        let before = if self.reducer.fits(bytes) { None } else { self.seal() };
-
+        let room = self.reducer.room();
+        if !self.writer.push_within(room, partition_key, key_hash, *explicit_hash_key, data) {
+            sealed.extend(self.seal());
+            self.writer.push(partition_key, key_hash, *explicit_hash_key, data);
+        }
         let opens = self.open.is_none();
         let current = self.open.get_or_insert_with(|| {
             let Opening { now, batch } = open();
@@ -112,7 +114,6 @@ impl Aggregator {
                 outstanding_bytes: 0,
             }
         });
-        self.writer.push(partition_key, key_hash, *explicit_hash_key, data);
         self.reducer.add(self.writer.encoded_len());
         let (index, batch) = (current.records, Arc::clone(&current.batch));
         current.records += 1;
@@ -120,28 +121,38 @@ impl Aggregator {
         current.greatest = current.greatest.max(hash_key);
         current.outstanding_bytes += record.outstanding_bytes();
 
-        let after = if self.reducer.is_full() { self.seal() } else { None };
-        let opened = if opens && after.is_none() { self.reducer.deadline() } else { None };
-        Pushed { batch, index, opened, sealed: [before, after] }
+        let opened = if opens { self.reducer.deadline() } else { None };
+        if self.reducer.is_full() {
+            sealed.extend(self.seal());
+            return Pushed { batch, index, opened: None };
+        }
+        Pushed { batch, index, opened }
     }
 
     /// A record of its own, not copied. What is open goes first, so that order is kept.
-    fn push_alone(&mut self, record: UserRecord, hash_key: HashKey, opening: Opening) -> Pushed {
-        let before = self.seal();
+    fn push_alone(
+        &mut self,
+        record: &UserRecord,
+        hash_key: HashKey,
+        opening: Opening,
+        sealed: &mut Vec<KinesisRecord>,
+    ) -> Pushed {
+        sealed.extend(self.seal());
         let Opening { now, batch } = opening;
         let origin = Origin::whole(Arc::clone(&batch), 1, record.outstanding_bytes());
-        let UserRecord { partition_key, explicit_hash_key, data } = record;
+        let UserRecord { partition_key, explicit_hash_key, data } = record.clone();
         let payload = Payload::Plain { partition_key, explicit_hash_key, data };
         let span = span(hash_key, hash_key);
-        let alone = KinesisRecord::new(payload, hash_key, span, origin, now);
-        Pushed { batch, index: 0, opened: None, sealed: [before, Some(alone)] }
+        sealed.push(KinesisRecord::new(payload, hash_key, span, origin, now));
+        Pushed { batch, index: 0, opened: None }
     }
 
     /// Closes the open aggregate, if there is one.
     pub(crate) fn seal(&mut self) -> Option<KinesisRecord> {
         let open = self.open.take()?;
         self.reducer.reset();
-        let payload = self.writer.finish().payload;
+        // Sealed aggregates are sent many at once, and get their digests then.
+        let payload = self.writer.finish_without_digest().payload;
         let origin = Origin::whole(open.batch, open.records, open.outstanding_bytes);
         Some(KinesisRecord::new(payload, open.route, span(open.least, open.greatest), origin, open.opened))
     }
@@ -173,11 +184,12 @@ mod tests {
         }
     }
 
-    fn push(aggregator: &mut Aggregator, key: &str, bytes: usize) -> Pushed {
+    fn push(aggregator: &mut Aggregator, key: &str, bytes: usize) -> (Pushed, Vec<KinesisRecord>) {
         let record = UserRecord::new(key, vec![b'x'; bytes]);
         let hash_key = record.hash_key();
         let batch = Batch::new(0, Arc::new(CountingLedger::default()));
-        aggregator.push(record, hash_key, || Opening { now: start(), batch })
+        let mut sealed = Vec::new();
+        (aggregator.push(&record, hash_key, || Opening { now: start(), batch }, &mut sealed), sealed)
     }
 
     fn aggregated(record: &KinesisRecord) -> usize {
@@ -189,14 +201,15 @@ mod tests {
     #[test]
     fn records_share_a_batch_until_the_next_would_not_fit() {
         let mut aggregator = Aggregator::new(bounds());
-        let first = push(&mut aggregator, "a", 300);
+        let (first, _) = push(&mut aggregator, "a", 300);
         assert_eq!(first.opened, Some(start() + Duration::from_millis(80)));
-        let second = push(&mut aggregator, "b", 300);
+        let (second, sealed) = push(&mut aggregator, "b", 300);
+        assert!(sealed.is_empty());
         assert_eq!((second.index, second.opened), (1, None));
         assert!(Arc::ptr_eq(&first.batch, &second.batch));
-        let mut third = push(&mut aggregator, "c", 400);
-        assert_eq!(third.index, 0);
-        let sealed = third.sealed[0].take().unwrap();
+        let (third, mut sealed) = push(&mut aggregator, "c", 400);
+        assert_eq!((third.index, sealed.len()), (0, 1));
+        let sealed = sealed.pop().unwrap();
         assert!(aggregated(&sealed) <= 1000);
         assert_eq!(sealed.origin.len(), 2);
         assert_eq!(aggregator.records(), 1);
@@ -207,16 +220,17 @@ mod tests {
         // Two records of 482 bytes with one key of one byte: 20 + 3 + 2 * (3 + 2 + 3 + 480).
         let mut aggregator = Aggregator::new(AggregationBounds { max_bytes: 20 + 3 + 2 * 488, ..bounds() });
         push(&mut aggregator, "k", 480);
-        let mut second = push(&mut aggregator, "k", 480);
-        let sealed = second.sealed[1].take().expect("full to the last byte");
+        let (second, mut sealed) = push(&mut aggregator, "k", 480);
+        assert_eq!((second.index, second.opened), (1, None));
+        let sealed = sealed.pop().expect("full to the last byte");
         assert_eq!(aggregated(&sealed), 999);
     }
 
     #[test]
     fn the_count_limit_seals_at_once() {
         let mut aggregator = Aggregator::new(AggregationBounds { max_count: 2, ..bounds() });
-        assert!(push(&mut aggregator, "a", 1).sealed[1].is_none());
-        assert!(push(&mut aggregator, "b", 1).sealed[1].is_some());
+        assert!(push(&mut aggregator, "a", 1).1.is_empty());
+        assert_eq!(push(&mut aggregator, "b", 1).1.len(), 1);
         assert!(aggregator.seal().is_none());
     }
 
@@ -225,8 +239,8 @@ mod tests {
         let mut aggregator = Aggregator::new(bounds());
         push(&mut aggregator, "a", 1);
         push(&mut aggregator, "b", 1);
-        let pushed = push(&mut aggregator, "c", 5000);
-        let [Some(before), Some(alone)] = pushed.sealed else { panic!("two were sealed") };
+        let (_, sealed) = push(&mut aggregator, "c", 5000);
+        let [before, alone] = sealed.as_slice() else { panic!("two were sealed") };
         assert!(before.is_aggregate() && !alone.is_aggregate());
         assert_eq!(alone.entry_bytes(), 5001);
     }
@@ -237,7 +251,7 @@ mod tests {
         push(&mut aggregator, "only", 3);
         let sealed = aggregator.seal().unwrap();
         let entry = sealed.entry();
-        assert_eq!((entry.partition_key.as_str(), entry.explicit_hash_key), ("only", None));
+        assert_eq!((&*entry.partition_key, entry.explicit_hash_key), ("only", None));
         assert_eq!(&entry.data[..], b"xxx");
     }
 
@@ -260,8 +274,7 @@ mod tests {
     #[test]
     fn without_aggregation_every_record_is_sealed_at_once() {
         let mut aggregator = Aggregator::new(AggregationBounds { enabled: false, ..bounds() });
-        let pushed = push(&mut aggregator, "a", 1);
-        assert!(pushed.sealed[0].is_none() && pushed.sealed[1].is_some());
-        assert_eq!(pushed.opened, None);
+        let (pushed, sealed) = push(&mut aggregator, "a", 1);
+        assert_eq!((sealed.len(), pushed.opened), (1, None));
     }
 }

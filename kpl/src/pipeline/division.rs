@@ -63,7 +63,7 @@ fn encode(members: &[&(HashKey, UserRecord)]) -> (Payload, HashKey, HashKeyRange
     let span =
         keys().min().zip(keys().max()).and_then(|(least, greatest)| HashKeyRange::new(least, greatest).ok());
     let (route, span) = keys().next().zip(span).expect("a group holds at least one user record");
-    (writer.finish().payload, route, span)
+    (writer.finish_without_digest().payload, route, span)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! What travels through the pipeline: one Kinesis record, its history, and whose answer it is.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kinesis_shard::aggregated_record::AGGREGATE_PARTITION_KEY;
-use kinesis_shard::{HashKey, HashKeyRange, Payload, SequenceNumber, ShardId};
+use kinesis_shard::{HashKey, HashKeyRange, Payload, SequenceNumber, ShardId, write_digests};
 
 use crate::batch::{Answer, Origin, Receipt};
 use crate::error::{Failure, Held, PutErrorReason, Timeline, WaitedIn};
@@ -14,7 +15,7 @@ use crate::user_record::{Attempt, UserRecord};
 /// One entry of a `PutRecords` request, as the transport needs it. Cheap to make: the data is shared.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    pub(crate) partition_key: String,
+    pub(crate) partition_key: Cow<'static, str>,
     pub(crate) explicit_hash_key: Option<HashKey>,
     pub(crate) data: Bytes,
 }
@@ -33,7 +34,9 @@ pub(crate) struct KinesisRecord {
     /// When its oldest user record was accepted.
     pub(crate) opened: Instant,
     pub(crate) timeline: Timeline,
-    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) attempts: Attempts,
+    /// The aggregate ends with its digest, not with zeros.
+    pub(crate) digested: bool,
     /// A reader may find it although no attempt succeeded.
     pub(crate) in_doubt: bool,
     /// Shares no request: one of its last request was refused as invalid, and it must be found out which.
@@ -62,7 +65,8 @@ impl KinesisRecord {
             origin,
             opened,
             timeline: Timeline::opened(opened),
-            attempts: Vec::new(),
+            attempts: Attempts::default(),
+            digested: false,
             in_doubt: false,
             alone: false,
             predicted: None,
@@ -85,15 +89,27 @@ impl KinesisRecord {
         self.payload.charged_len()
     }
 
+    /// Writes the digests that are missing, all at once. Nothing may be sent without.
+    pub(crate) fn write_digests(records: &mut [Self]) {
+        let missing = records.iter_mut().filter_map(|record| match &mut record.payload {
+            Payload::Aggregated(blob) if !record.digested => {
+                record.digested = true;
+                Some(blob)
+            }
+            _ => None,
+        });
+        write_digests(&mut missing.collect::<Vec<_>>());
+    }
+
     pub(crate) fn entry(&self) -> Entry {
         match &self.payload {
             Payload::Plain { partition_key, explicit_hash_key, data } => Entry {
-                partition_key: partition_key.clone(),
+                partition_key: Cow::Owned(partition_key.clone()),
                 explicit_hash_key: *explicit_hash_key,
                 data: data.clone(),
             },
             Payload::Aggregated(data) => Entry {
-                partition_key: AGGREGATE_PARTITION_KEY.to_owned(),
+                partition_key: Cow::Borrowed(AGGREGATE_PARTITION_KEY),
                 explicit_hash_key: Some(self.route),
                 data: data.clone(),
             },
@@ -124,7 +140,7 @@ impl KinesisRecord {
 
     pub(crate) fn delivered(self, shard_id: ShardId, sequence_number: SequenceNumber) -> Settlement {
         let receipt = Receipt { shard_id, sequence_number, attempts: self.attempts.into() };
-        Settlement { origin: self.origin, answer: Answer::Delivered(Arc::new(receipt)) }
+        Settlement { origin: self.origin, answer: Answer::Delivered(receipt) }
     }
 
     pub(crate) fn failed(self, stream: &Arc<str>, reason: PutErrorReason) -> Settlement {
@@ -142,6 +158,46 @@ impl KinesisRecord {
             held,
         };
         Settlement { origin: self.origin, answer: Answer::Failed(Arc::new(failure)) }
+    }
+}
+
+/// The attempts so far. The last one is kept in place: most records have no other, and cost no allocation.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Attempts {
+    earlier: Vec<Attempt>,
+    last: Option<Attempt>,
+}
+
+impl Attempts {
+    fn push(&mut self, attempt: Attempt) {
+        self.earlier.extend(self.last.replace(attempt));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.earlier.len() + usize::from(self.last.is_some())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.last.is_none()
+    }
+
+    pub(crate) fn last(&self) -> Option<&Attempt> {
+        self.last.as_ref()
+    }
+
+    pub(crate) fn last_mut(&mut self) -> Option<&mut Attempt> {
+        self.last.as_mut()
+    }
+
+    /// Oldest first.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Attempt> {
+        self.earlier.iter().chain(&self.last)
+    }
+}
+
+impl From<Attempts> for Arc<[Attempt]> {
+    fn from(Attempts { earlier, last }: Attempts) -> Self {
+        earlier.into_iter().chain(last).collect()
     }
 }
 

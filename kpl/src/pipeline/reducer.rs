@@ -39,7 +39,16 @@ impl Reducer {
 
     /// Whether one more item may join, which would make it this many bytes in all. The first always may.
     pub(crate) fn fits(&self, bytes_with_it: usize) -> bool {
-        self.is_empty() || (self.count < self.bounds.max_count && bytes_with_it <= self.bounds.max_bytes)
+        bytes_with_it <= self.room()
+    }
+
+    /// How many bytes all may be with one more item: what [`fits`](Self::fits) compares with.
+    pub(crate) fn room(&self) -> usize {
+        match self.count {
+            0 => usize::MAX,
+            count if count < self.bounds.max_count => self.bounds.max_bytes,
+            _ => 0,
+        }
     }
 
     /// The clock starts with the first item.

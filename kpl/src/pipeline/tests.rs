@@ -553,7 +553,7 @@ fn a_flush_sends_at_once_what_belongs_to_it_and_lets_the_rest_wait() {
     assert_eq!(requests.len(), 1, "both are of epoch 0");
     assert_eq!(requests[0].entries.len(), 2);
     let mut aggregator = crate::testing::aggregator(1000);
-    push(&mut aggregator, UserRecord::new("later", "x"), rig.now, 1, &rig.ledger);
+    push(&mut aggregator, &UserRecord::new("later", "x"), rig.now, 1, &rig.ledger);
     rig.pipeline.sealed(rig.now, aggregator.seal().unwrap());
     assert!(rig.steps().is_empty());
     assert_eq!(rig.wait, Some(rig.now + Duration::from_millis(20)));
@@ -619,7 +619,7 @@ fn a_large_record_leaves_in_its_entry_uncopied() {
     let data = bytes::Bytes::from(vec![1; 2000]);
     let mut aggregator = crate::testing::aggregator(1000);
     let ledger = Arc::default();
-    let (_, sealed) = push(&mut aggregator, UserRecord::new("k", data.clone()), start(), 0, &ledger);
+    let (_, sealed) = push(&mut aggregator, &UserRecord::new("k", data.clone()), start(), 0, &ledger);
     let Payload::Plain { data: sent, .. } = &sealed[0].payload else { panic!("it is plain") };
     assert_eq!(sent.as_ptr(), data.as_ptr());
     assert_eq!(shards(3).len(), 3);

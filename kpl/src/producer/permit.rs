@@ -37,13 +37,13 @@ impl Permit {
         let Some(used) = room.split(bytes) else {
             return Err(producer.refused(PutErrorReason::PermitTooSmall { bytes, maximum }, Some(record)));
         };
-        match producer.shared().intake.submit(record) {
+        match producer.shared().intake.submit(&record) {
             Ok(ticket) => {
                 used.forget();
                 Ok(ticket)
             }
             // A permit is given out when there is a map, and a map is never taken back.
-            Err(NotTaken::NoMap(record) | NotTaken::Closed(record)) => {
+            Err(NotTaken::NoMap | NotTaken::Closed) => {
                 Err(producer.refused(PutErrorReason::Closed, Some(record)))
             }
         }

@@ -28,8 +28,8 @@ pub(super) struct KeyTable {
 
 impl KeyTable {
     pub(super) fn new() -> Self {
-        // Generation 0 is that of empty slots.
-        Self { slots: vec![Slot::default(); SLOTS].into(), generation: 1, count: 0 }
+        // Generation 0 is that of empty slots, which are made when the first key comes: many writers never see one.
+        Self { slots: Box::default(), generation: 1, count: 0 }
     }
 
     /// The index of the entry with this key, if it is remembered. `written` are the bytes written so far.
@@ -52,6 +52,9 @@ impl KeyTable {
     pub(super) fn add(&mut self, hash: u64, len: usize, written_len: usize) {
         let index = self.count;
         self.count += 1;
+        if self.slots.is_empty() {
+            self.slots = vec![Slot::default(); SLOTS].into();
+        }
         let Some(slot) = self.slots.get_mut(slot_of(hash)) else { return };
         // Past 4 GiB there is no aggregate; were there one, its keys would merely not be found again.
         let (Ok(start), Ok(len)) = (u32::try_from(written_len - len), u32::try_from(len)) else { return };

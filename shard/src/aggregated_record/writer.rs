@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{
     AGGREGATE_PARTITION_KEY, DIGEST_BYTES, MAGIC, TAG_DATA, TAG_EXPLICIT_HASH_KEY,
@@ -10,7 +10,7 @@ use super::{
     key_table::KeyTable,
     varint::{len_len, put_bytes, put_varint, varint_len},
 };
-use crate::{HashKey, md5};
+use crate::{HashKey, md5, md5_many, prefetch::append_soon};
 
 /// Bytes that a buffer keeps from one aggregate to the next even if it was hardly used.
 const KEPT_CAPACITY_BYTES: usize = 64 * 1024;
@@ -101,12 +101,31 @@ impl AggregatedRecordWriter {
         explicit_hash_key: Option<HashKey>,
         data: &[u8],
     ) {
+        self.push_within(usize::MAX, partition_key, key_hash, explicit_hash_key, data);
+    }
+
+    /// Adds a user record unless the aggregate would become longer than `max_bytes`; says whether it was added.
+    ///
+    /// The same as asking [`encoded_len_with`](Self::encoded_len_with) before each [`push`](Self::push), at half the cost.
+    #[expect(clippy::too_many_arguments, reason = "the limit, and what `push` takes")]
+    pub fn push_within(
+        &mut self,
+        max_bytes: usize,
+        partition_key: &str,
+        key_hash: u64,
+        explicit_hash_key: Option<HashKey>,
+        data: &[u8],
+    ) -> bool {
         let explicit = explicit_hash_key.map(Decimal::new);
         let plan = self.plan(partition_key, key_hash, explicit.as_ref(), data.len());
+        if plan.growth > max_bytes.saturating_sub(self.encoded_len()) {
+            return false;
+        }
         if plan.partition_key.is_new {
             let key = partition_key.as_bytes();
             put_bytes(&mut self.partition_keys, TAG_PARTITION_KEY, key);
             self.partition_key_table.add(key_hash, key.len(), self.partition_keys.len());
+            append_soon(&self.partition_keys, 1);
         }
         if let (Some(explicit), Some(entry)) = (&explicit, &plan.explicit_hash_key)
             && entry.is_new
@@ -115,6 +134,8 @@ impl AggregatedRecordWriter {
             let table = self.explicit_hash_key_table.get_or_insert_with(KeyTable::new);
             table.add(explicit.hash, explicit.digits().len(), self.explicit_hash_keys.len());
         }
+        // Room once, not byte by byte.
+        self.records.reserve(field_len(plan.inner_len));
         self.records.push(TAG_RECORD);
         put_varint(&mut self.records, plan.inner_len as u64);
         self.records.push(TAG_PARTITION_KEY_INDEX);
@@ -124,11 +145,13 @@ impl AggregatedRecordWriter {
             put_varint(&mut self.records, entry.index);
         }
         put_bytes(&mut self.records, TAG_DATA, data);
+        append_soon(&self.records, 3);
         if self.len == 0 {
             let partition_key_len = partition_key.len();
             self.first = Some(First { partition_key_len, explicit_hash_key, data_len: data.len() });
         }
         self.len += 1;
+        true
     }
 
     /// Seals what was pushed into one Kinesis record, and empties the writer for the next.
@@ -139,6 +162,19 @@ impl AggregatedRecordWriter {
     ///
     /// If the writer is empty: there is no such thing as an aggregate of nothing.
     pub fn finish(&mut self) -> Sealed {
+        let mut sealed = self.finish_without_digest();
+        if let Payload::Aggregated(blob) = &mut sealed.payload {
+            write_digests(&mut [blob]);
+        }
+        sealed
+    }
+
+    /// [`finish`](Self::finish) with zeros for the digest of an aggregate: [`write_digests`] is far cheaper for many at once.
+    ///
+    /// # Panics
+    ///
+    /// If the writer is empty.
+    pub fn finish_without_digest(&mut self) -> Sealed {
         let Some(first) = self.first.take() else { panic!("finish needs at least one pushed user record") };
         let user_record_count = self.len;
         let payload =
@@ -166,8 +202,7 @@ impl AggregatedRecordWriter {
         blob.extend_from_slice(&self.partition_keys);
         blob.extend_from_slice(&self.explicit_hash_keys);
         blob.extend_from_slice(&self.records);
-        let digest = md5(blob.split_at(MAGIC.len()).1);
-        blob.extend_from_slice(&digest);
+        blob.extend_from_slice(&[0; DIGEST_BYTES]);
         blob.into()
     }
 
@@ -201,6 +236,34 @@ impl AggregatedRecordWriter {
         growth += field_len(inner_len);
         Plan { partition_key, explicit_hash_key, inner_len, growth }
     }
+}
+
+/// Writes the digests at the end of aggregates that were finished without.
+///
+/// # Panics
+///
+/// If one of them is too short to be an aggregate.
+pub fn write_digests(blobs: &mut [&mut Bytes]) {
+    let messages: Vec<&[u8]> = blobs.iter().map(|blob| message(blob)).collect();
+    let mut digests = vec![[0; DIGEST_BYTES]; messages.len()];
+    match (messages.as_slice(), digests.as_mut_slice()) {
+        ([message], [digest]) => *digest = md5(message),
+        (messages, digests) => md5_many(messages, digests),
+    }
+    for (blob, digest) in blobs.iter_mut().zip(digests) {
+        // Nobody shares a blob that was just finished; one that is shared is copied.
+        let mut unshared =
+            std::mem::take(*blob).try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let end = unshared.last_chunk_mut().expect("it was long enough a moment ago");
+        *end = digest;
+        **blob = unshared.freeze();
+    }
+}
+
+/// What lies between magic and digest.
+fn message(blob: &[u8]) -> &[u8] {
+    let framed = blob.strip_prefix(&MAGIC).and_then(|framed| framed.split_last_chunk::<DIGEST_BYTES>());
+    framed.expect("an aggregate begins with the magic and ends with a digest").0
 }
 
 impl Default for AggregatedRecordWriter {

@@ -11,6 +11,7 @@ fn ways() -> Vec<(&'static str, Way)> {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
+            ways.push(("32 lanes", |inputs, digests| assert!(x86_64::in_32(inputs, digests))));
             ways.push(("16 lanes", |inputs, digests| assert!(x86_64::in_16(inputs, digests))));
         }
         if is_x86_feature_detected!("avx2") {
@@ -46,7 +47,7 @@ fn every_length_around_the_padding_and_block_borders() {
 
 #[test]
 fn any_number_of_inputs_of_one_length() {
-    for count in 0..=40 {
+    for count in 0..=70 {
         check(&vec![bytes(20); count]);
     }
 }

@@ -4,58 +4,77 @@
     reason = "vector loads, and calls of functions compiled for what was detected at run time"
 )]
 
-/// One of the four rounds, unrolled. A step is `a = b + rotate(a + f(b, c, d) + word + sine)`; then the words change roles.
+/// One step for each group of lanes: `a = b + rotate(f(b, c, d) + (a + word + sine))`. Groups do not depend on each other, so the
+/// steps of one fill the waits of the other.
+macro_rules! step {
+    ($add:ident, $splat:ident, $rotate:ident, $f:ident, [$($words:ident $state:ident),+],
+     [$a:literal $b:literal $c:literal $d:literal], $left:literal $right:literal, $word:expr, $sine:expr) => {
+        $(
+            let [b, c, d] = [$state[$b], $state[$c], $state[$d]];
+            let early = $add($state[$a], $add($words[$word % 16], $splat(SINES[$sine].cast_signed())));
+            $state[$a] = $add(b, $rotate::<$left, $right>($add($f(b, c, d), early)));
+        )+
+    };
+}
+
+/// Four steps, after which each word of the state has its old role again.
+macro_rules! four_steps {
+    ($add:ident, $splat:ident, $rotate:ident, $f:ident, $groups:tt,
+     $base:literal, $factor:literal, $offset:literal, $first:literal,
+     [$l0:literal $r0:literal, $l1:literal $r1:literal, $l2:literal $r2:literal, $l3:literal $r3:literal]) => {
+        step!($add, $splat, $rotate, $f, $groups, [0 1 2 3], $l0 $r0, $first * $factor + $offset, $base + $first);
+        step!($add, $splat, $rotate, $f, $groups, [3 0 1 2], $l1 $r1, ($first + 1) * $factor + $offset, $base + $first + 1);
+        step!($add, $splat, $rotate, $f, $groups, [2 3 0 1], $l2 $r2, ($first + 2) * $factor + $offset, $base + $first + 2);
+        step!($add, $splat, $rotate, $f, $groups, [1 2 3 0], $l3 $r3, ($first + 3) * $factor + $offset, $base + $first + 3);
+    };
+}
+
+/// One of the four rounds, unrolled. The n-th step takes word `n * factor + offset`.
 macro_rules! round {
-    ($add:ident, $splat:ident, $rotate:ident, $f:ident, $words:ident, $state:ident,
-     $base:literal, $factor:literal, $offset:literal, [$($shift:literal $back:literal),*]) => {
-        round!(@four $add, $splat, $rotate, $f, $words, $state, $base, $factor, $offset, 0, [$($shift $back),*]);
-        round!(@four $add, $splat, $rotate, $f, $words, $state, $base, $factor, $offset, 4, [$($shift $back),*]);
-        round!(@four $add, $splat, $rotate, $f, $words, $state, $base, $factor, $offset, 8, [$($shift $back),*]);
-        round!(@four $add, $splat, $rotate, $f, $words, $state, $base, $factor, $offset, 12, [$($shift $back),*]);
-    };
-    (@four $add:ident, $splat:ident, $rotate:ident, $f:ident, $words:ident, $state:ident,
-     $base:literal, $factor:literal, $offset:literal, $four:literal,
-     [$s0:literal $b0:literal, $s1:literal $b1:literal, $s2:literal $b2:literal, $s3:literal $b3:literal]) => {
-        let [mut a, mut b, mut c, mut d] = $state;
-        a = $add(b, $rotate::<$s0, $b0>($add($add(a, $f(b, c, d)), $add($words[($four * $factor + $offset) % 16], $splat(SINES[$base + $four].cast_signed())))));
-        d = $add(a, $rotate::<$s1, $b1>($add($add(d, $f(a, b, c)), $add($words[(($four + 1) * $factor + $offset) % 16], $splat(SINES[$base + $four + 1].cast_signed())))));
-        c = $add(d, $rotate::<$s2, $b2>($add($add(c, $f(d, a, b)), $add($words[(($four + 2) * $factor + $offset) % 16], $splat(SINES[$base + $four + 2].cast_signed())))));
-        b = $add(c, $rotate::<$s3, $b3>($add($add(b, $f(c, d, a)), $add($words[(($four + 3) * $factor + $offset) % 16], $splat(SINES[$base + $four + 3].cast_signed())))));
-        $state = [a, b, c, d];
+    ($add:ident, $splat:ident, $rotate:ident, $f:ident, $groups:tt,
+     $base:literal, $factor:literal, $offset:literal, $shifts:tt) => {
+        four_steps!($add, $splat, $rotate, $f, $groups, $base, $factor, $offset, 0, $shifts);
+        four_steps!($add, $splat, $rotate, $f, $groups, $base, $factor, $offset, 4, $shifts);
+        four_steps!($add, $splat, $rotate, $f, $groups, $base, $factor, $offset, 8, $shifts);
+        four_steps!($add, $splat, $rotate, $f, $groups, $base, $factor, $offset, 12, $shifts);
     };
 }
 
-/// All four rounds over the words of one block of every lane, added to the state.
+/// All four rounds over the words of one block of every lane. What was before is still to be added.
 macro_rules! rounds {
-    ($add:ident, $splat:ident, $rotate:ident, $words:ident, $state:ident) => {
-        let before = $state;
-        round!($add, $splat, $rotate, f, $words, $state, 0, 1, 0, [7 25, 12 20, 17 15, 22 10]);
-        round!($add, $splat, $rotate, g, $words, $state, 16, 5, 1, [5 27, 9 23, 14 18, 20 12]);
-        round!($add, $splat, $rotate, h, $words, $state, 32, 3, 5, [4 28, 11 21, 16 16, 23 9]);
-        round!($add, $splat, $rotate, i, $words, $state, 48, 7, 0, [6 26, 10 22, 15 17, 21 11]);
-        $state = [
-            $add($state[0], before[0]),
-            $add($state[1], before[1]),
-            $add($state[2], before[2]),
-            $add($state[3], before[3]),
-        ];
+    ($add:ident, $splat:ident, $rotate:ident, $groups:tt) => {
+        round!($add, $splat, $rotate, f, $groups, 0, 1, 0, [7 25, 12 20, 17 15, 22 10]);
+        round!($add, $splat, $rotate, g, $groups, 16, 5, 1, [5 27, 9 23, 14 18, 20 12]);
+        round!($add, $splat, $rotate, h, $groups, 32, 3, 5, [4 28, 11 21, 16 16, 23 9]);
+        round!($add, $splat, $rotate, i, $groups, 48, 7, 0, [6 26, 10 22, 15 17, 21 11]);
     };
 }
 
-/// 16 lanes.
+/// 16 and 32 lanes.
 mod avx512;
 
 /// 8 lanes.
 mod avx2;
 
 /// The most lanes there are.
-const MOST_LANES: usize = 16;
+const MOST_LANES: usize = 32;
 const BLOCK_BYTES: usize = 64;
 const INITIAL: [u32; 4] = [0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476];
 
 /// Hashes in the widest lanes of this processor; false if it has none.
 pub(super) fn md5_many(inputs: &[&[u8]], digests: &mut [[u8; 16]]) -> bool {
-    in_16(inputs, digests) || in_8(inputs, digests)
+    (inputs.len() > 16 && in_32(inputs, digests)) || in_16(inputs, digests) || in_8(inputs, digests)
+}
+
+pub(super) fn in_32(inputs: &[&[u8]], digests: &mut [[u8; 16]]) -> bool {
+    let there = is_x86_feature_detected!("avx512f");
+    if there {
+        // SAFETY: the processor has AVX-512F.
+        in_lanes::<32>(inputs, digests, |states, segments, blocks| unsafe {
+            avx512::compress_two(states, segments, blocks);
+        });
+    }
+    there
 }
 
 pub(super) fn in_16(inputs: &[&[u8]], digests: &mut [[u8; 16]]) -> bool {

@@ -109,7 +109,7 @@ impl World {
             let data = vec![b'x'; usize::from(bytes)];
             let lane = known.open_index_of(HashKey::of_partition_key(&key));
             let record = UserRecord::new(key.clone(), data);
-            let (ticket, sealed) = push(&mut lanes[lane], record, self.rig.now, 0, &self.rig.ledger);
+            let (ticket, sealed) = push(&mut lanes[lane], &record, self.rig.now, 0, &self.rig.ledger);
             self.tickets.push((key, ticket));
             for record in sealed {
                 self.rig.pipeline.sealed(self.rig.now, record);
@@ -140,7 +140,7 @@ impl World {
         let members = if entry.partition_key == "a" {
             user_records(&entry.data).into_iter().map(|record| record.partition_key).collect()
         } else {
-            vec![entry.partition_key.clone()]
+            vec![entry.partition_key.to_string()]
         };
         self.stored.insert((shard_id.clone(), self.numbers), members);
         stored(shard_id.as_str(), self.numbers)

@@ -28,7 +28,11 @@ pub(super) fn compress(states: &mut States<LANES>, segments: &[&[u8]; LANES], bl
         let [w0, w1, w2, w3, w4, w5, w6, w7] = transposed(&halves.map(|(low, _)| low));
         let [w8, w9, w10, w11, w12, w13, w14, w15] = transposed(&halves.map(|(_, high)| high));
         let words = [w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10, w11, w12, w13, w14, w15];
-        rounds!(add, splat, rotate, words, state);
+        let before = state;
+        rounds!(add, splat, rotate, [words state]);
+        for (word, before) in state.iter_mut().zip(before) {
+            *word = add(*word, before);
+        }
     }
     for (words, row) in states.0.iter_mut().zip(state) {
         // SAFETY: each row of the state is 32 bytes long.

@@ -13,22 +13,78 @@ const LANES: usize = 16;
 /// Hashes that many blocks of each segment into the state of its lane.
 #[target_feature(enable = "avx512f")]
 pub(super) fn compress(states: &mut States<LANES>, segments: &[&[u8]; LANES], blocks: usize) {
-    // SAFETY: each row of the state is 64 bytes long.
-    let mut state = states.0.each_ref().map(|words| unsafe { _mm512_loadu_si512(words.as_ptr().cast()) });
+    let mut state = states.0.each_ref().map(|row| load(row));
     for block in 0..blocks {
-        let rows = segments.map(|segment| {
-            let block = segment.get(block * BLOCK_BYTES..).and_then(<[u8]>::first_chunk::<BLOCK_BYTES>);
-            let block = block.expect("every segment holds the blocks that are to be hashed");
-            // SAFETY: the chunk is 64 bytes long.
-            unsafe { _mm512_loadu_si512(block.as_ptr().cast()) }
-        });
-        let words = transposed(&rows);
-        rounds!(add, splat, rotate, words, state);
+        let (words, before) = (words_of(segments, block), state);
+        rounds!(add, splat, rotate, [words state]);
+        state = sum(state, before);
     }
-    for (words, row) in states.0.iter_mut().zip(state) {
-        // SAFETY: each row of the state is 64 bytes long.
-        unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), row) };
+    for (row, lanes) in states.0.iter_mut().zip(state) {
+        store(row, lanes);
     }
+}
+
+/// The same for two groups of lanes.
+#[target_feature(enable = "avx512f")]
+pub(super) fn compress_two(states: &mut States<{ 2 * LANES }>, segments: &[&[u8]; 2 * LANES], blocks: usize) {
+    let (left, right) = segments.split_at(LANES);
+    let (Some(left), Some(right)) = (left.first_chunk(), right.first_chunk()) else { return };
+    let mut low = [splat(0); 4];
+    let mut high = low;
+    for ((low, high), row) in low.iter_mut().zip(&mut high).zip(&states.0) {
+        if let [first, second] = row.as_chunks().0 {
+            (*low, *high) = (load(first), load(second));
+        }
+    }
+    for block in 0..blocks {
+        let (low_words, low_before) = (words_of(left, block), low);
+        let (high_words, high_before) = (words_of(right, block), high);
+        rounds!(add, splat, rotate, [low_words low, high_words high]);
+        (low, high) = (sum(low, low_before), sum(high, high_before));
+    }
+    for (row, (low, high)) in states.0.iter_mut().zip(low.into_iter().zip(high)) {
+        if let [first, second] = row.as_chunks_mut().0 {
+            store(first, low);
+            store(second, high);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn load(row: &[u32; LANES]) -> __m512i {
+    // SAFETY: the row is 64 bytes long.
+    unsafe { _mm512_loadu_si512(row.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn store(row: &mut [u32; LANES], lanes: __m512i) {
+    // SAFETY: the row is 64 bytes long.
+    unsafe { _mm512_storeu_si512(row.as_mut_ptr().cast(), lanes) };
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn sum(left: [__m512i; 4], right: [__m512i; 4]) -> [__m512i; 4] {
+    let mut sum = left;
+    for (word, other) in sum.iter_mut().zip(right) {
+        *word = add(*word, other);
+    }
+    sum
+}
+
+/// That block of every segment, by place in the block.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn words_of(segments: &[&[u8]; LANES], block: usize) -> [__m512i; 16] {
+    let rows = segments.map(|segment| {
+        let block = segment.get(block * BLOCK_BYTES..).and_then(<[u8]>::first_chunk::<BLOCK_BYTES>);
+        let block = block.expect("every segment holds the blocks that are to be hashed");
+        // SAFETY: the chunk is 64 bytes long.
+        unsafe { _mm512_loadu_si512(block.as_ptr().cast()) }
+    });
+    transposed(&rows)
 }
 
 /// Blocks by lane to words by place in the block.
