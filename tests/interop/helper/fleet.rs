@@ -347,9 +347,10 @@ impl<'a> Fleet<'a> {
             let before = self.store.list().await?;
             sleep(FAILOVER).await;
             let after = self.store.list().await?;
+            let left = after.iter().filter(|lease| lease.checkpoint_owner.is_some()).count();
             let stuck: Vec<_> = after.iter().filter(|lease| !self.is_in_good_hands(lease, &before)).collect();
             if stuck.is_empty() && !after.is_empty() {
-                self.tell(&format!("all {} leases are in good hands", after.len()));
+                self.tell(&format!("all {} leases are in good hands, {left} with a mark", after.len()));
                 return Ok(());
             }
             if began.elapsed() > Duration::from_mins(1) {
@@ -363,7 +364,9 @@ impl<'a> Fleet<'a> {
             self.places.iter().any(|place| place.running.is_some() && worker == place.worker(place.ran))
         };
         let moved = before.iter().any(|old| old.key == lease.key && old.counter < lease.counter);
-        lease.is_finished() || (moved && lease.actual_owner().is_some_and(|owner| runs(owner.as_str())))
+        // A Java 2.x worker that took a marked row leaves the mark, so that both names say nothing but "one of these".
+        let mut owners = [&lease.owner, &lease.checkpoint_owner].into_iter().flatten();
+        lease.is_finished() || (moved && owners.any(|owner| runs(owner.as_str())))
     }
 
     fn summary(&self) -> String {
