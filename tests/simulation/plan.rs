@@ -189,13 +189,19 @@ impl Taste {
             Policy::EveryBatch,
             Policy::Never,
         ];
+        let work_millis = if self.slow { *[0, 200, 12_000].choose(rng).unwrap_or(&0) } else { 0 };
         WorkerPlan {
             // The ends as often as the middle: that is where margins show.
             clock_ppm: *[-self.clock_ppm, 0, self.clock_ppm].choose(rng).unwrap_or(&0),
             policy: *policies.choose(rng).unwrap_or(&Policy::EveryBatch),
-            work_millis: if self.slow { *[0, 200, 12_000].choose(rng).unwrap_or(&0) } else { 0 },
+            work_millis,
             fail_every: if self.failing { *[0, 0, 3].choose(rng).unwrap_or(&0) } else { 0 },
-            max_records: *[1, 7, 10_000].choose(rng).unwrap_or(&10_000),
+            // Slow and one at a time, it would not be through before the end.
+            max_records: if work_millis > 1_000 {
+                10_000
+            } else {
+                *[1, 7, 10_000].choose(rng).unwrap_or(&10_000)
+            },
             retrieval: if rng.random_bool(self.fan_out) {
                 RetrievalMode::FanOut
             } else {

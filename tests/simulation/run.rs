@@ -296,6 +296,7 @@ impl<'a> Stage<'a> {
         }
         for running in self.workers.iter().flatten() {
             running.process.table.heal();
+            running.process.freezer.thawed().await;
         }
         if self.workers.iter().all(Option::is_none) {
             self.start(0).await;

@@ -121,7 +121,9 @@ impl Keeper {
                     command = commands.recv() => match command {
                         Some(KeeperCommand::SyncShards) => running.agenda.sync_soon(now),
                         Some(KeeperCommand::StopTaking) => running.stop_taking(),
-                        Some(KeeperCommand::Stop) | None => return Ok(()),
+                        // What is being taken is given back first: dropped half way, it would keep its next owner waiting.
+                        Some(KeeperCommand::Stop) => running.ending = true,
+                        None => return Ok(()),
                     },
                     Some(done) = running.jobs.next() => {
                         if running.done(done, clock.now())? {
@@ -130,6 +132,9 @@ impl Keeper {
                     }
                     () = ended.news() => running.drop_ended(clock.now()),
                     () = clock.sleep_until(wake_at) => {}
+                }
+                if running.ending && running.taking.is_empty() && running.releasing.is_empty() {
+                    return Ok(());
                 }
             }
         }
@@ -153,7 +158,12 @@ struct Running {
     asked: BTreeSet<LeaseKey>,
     /// Rows that hold no lease that can be read, as they were told.
     broken: BTreeSet<String>,
+    /// Leases that came too late and are being given back.
+    releasing: BTreeSet<LeaseKey>,
+    /// Nothing more is taken.
     stopping: bool,
+    /// Nothing more is wanted.
+    ending: bool,
     next_tenure: u64,
     rng: SmallRng,
 }
@@ -178,7 +188,9 @@ impl Running {
             left_behind: BTreeMap::new(),
             asked: BTreeSet::new(),
             broken: BTreeSet::new(),
+            releasing: BTreeSet::new(),
             stopping: false,
+            ending: false,
             next_tenure: 1,
         }
     }
@@ -241,7 +253,10 @@ impl Running {
                 }
             }
             Done::Delivered(taken) => return Ok(!taken),
-            Done::Released(key) => tracing::debug!(lease_key = %key, "released a lease that came too late"),
+            Done::Released(key) => {
+                self.releasing.remove(&key);
+                tracing::debug!(lease_key = %key, "released a lease that came too late");
+            }
         }
         Ok(false)
     }
@@ -370,6 +385,7 @@ impl Running {
         let held = HeldLease::new(self.hands.clone(), tenure, self.next_tenure);
         self.next_tenure += 1;
         if self.stopping {
+            self.releasing.insert(key.clone());
             let release = async move {
                 if let Err(error) = held.release().await {
                     tracing::info!(lease_key = %key, %error, "lease not released, it expires");

@@ -211,6 +211,35 @@ async fn after_stop_taking_nothing_is_gained_and_what_is_held_is_renewed() {
     assert_eq!((ann.held.len(), ann.ever), (2, 2));
 }
 
+/// H2: what is under way when the worker stops is given back too, also when its answer does not come.
+#[tokio::test(start_paused = true)]
+async fn a_take_that_lands_while_stopping_is_given_back() {
+    let (store, listing) = (MemoryLeaseStore::new(), Listing::of(even_shards(1)));
+    let mut ann = Node::start("ann", &store, &listing);
+    pass(SECOND, &mut [&mut ann], &store).await;
+    let mut struck = false;
+    store.fail_by(move |call| {
+        let take = matches!(call, StoreCall::Write(_, Operation::Take { .. }));
+        let first = take && !struck;
+        struck |= take;
+        first.then_some(Fault::HangAfter)
+    });
+    store.put_row(row(9, "", 0));
+    for _ in 0..900 {
+        if owned(&store, "ann") < 2 {
+            pass(SECOND / 10, &mut [&mut ann], &store).await;
+        }
+    }
+    assert_eq!((ann.held.len(), owned(&store, "ann")), (1, 2), "the take has landed, its answer is missing");
+    ann.commands.send(KeeperCommand::StopTaking).await.unwrap();
+    for held in ann.held.values() {
+        held.release().await.unwrap();
+    }
+    ann.commands.send(KeeperCommand::Stop).await.unwrap();
+    ann.tasks.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(owned(&store, "ann"), 0);
+}
+
 /// L13: single lost answers, a failover time apart, cost no lease.
 #[tokio::test(start_paused = true)]
 async fn lost_answers_cost_no_lease() {
