@@ -139,6 +139,13 @@ fn sequence_numbers_are_written_as_they_were_read() {
 }
 
 #[test]
+fn items_of_the_lease_table_are_leases_or_refused() {
+    let mut read = 0;
+    drive("lease_item", 10_000, |bytes| read += usize::from(properties::lease_item(bytes)));
+    assert!(read > 100, "some mutations are still leases: {read}");
+}
+
+#[test]
 fn the_router_survives_the_corpus_and_its_mutations() {
     let mut answered = std::collections::BTreeMap::<u16, usize>::new();
     drive("router", 2_000, |bytes| {

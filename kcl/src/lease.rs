@@ -81,6 +81,9 @@ mod model_tests;
 
 pub use compare_and_set::{CompareAndSet, CompareAndSetStore};
 #[cfg(feature = "dynamodb")]
+#[doc(hidden)]
+pub use dynamodb::fuzzing;
+#[cfg(feature = "dynamodb")]
 pub use dynamodb::{Billing, DynamoDbLeaseStore};
 pub use error::LeaseStoreError;
 pub use memory::{Fault, MemoryLeaseStore, StoreCall};

@@ -249,7 +249,9 @@ impl Engine {
         if self.rules.is_empty() {
             return Decision::default();
         }
-        let (stream, shards) = self.touched(request, &decoded.input);
+        let stream = named_stream(&request.scope, &decoded.input);
+        let asks = self.rules.asks_for_shards();
+        let shards = if asks { self.touched_shards(request, &decoded.input) } else { Vec::new() };
         let elapsed = Duration::from_millis(now.saturating_sub(self.settings.started_at));
         let subject = Subject {
             operation: decoded.operation.name,

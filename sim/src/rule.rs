@@ -253,6 +253,11 @@ impl RuleBook {
         self.rules.is_empty()
     }
 
+    /// Whether any rule asks for the shards that a call touches, which cost a hash of each key to know.
+    pub(crate) fn asks_for_shards(&self) -> bool {
+        self.rules.values().any(|active| active.rule.shard.is_some())
+    }
+
     /// Adds a rule; the number names it to `remove`, the counter shows its hits.
     pub(crate) fn add(&mut self, rule: Rule) -> (u64, Arc<AtomicU64>) {
         let number = self.next;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use kinesis_shard::aggregated_record::{AggregatedRecordWriter, MAGIC, ParsedRecord, parse};
 use kinesis_shard::{Checkpoint, HashKey, SequenceNumber, ShardId, md5};
 
+pub(crate) use kcl::lease::fuzzing::lease_item;
 pub(crate) use kinesis_sim::fuzzing::{cbor, event_stream, json, router};
 
 /// The bytes as a record, and as the messages of an aggregate with a right magic number and digest, which no fuzzer finds.

@@ -24,6 +24,9 @@ use super::{Lease, LeaseCounter, LeaseKey, LeaseStoreError, NewLease, Operation,
 // One lease as an item: pure.
 mod item;
 
+// Any bytes as an item, for fuzzing.
+pub mod fuzzing;
+
 // An operation as one conditional update: pure.
 mod change;
 

@@ -34,7 +34,7 @@ impl Results<'_> {
 /// of it.
 pub(crate) fn print(results: &[Results<'_>]) {
     for (name, _) in &results[0].rounds[0] {
-        println!("\n{name:46} median        least to most    {} / this", results[0].subject.name);
+        println!("\n{name:54} median        least to most    {} / this", results[0].subject.name);
         for result in results {
             let (Some(first), Some(spread)) = (results[0].spread(name), result.spread(name)) else {
                 continue;
@@ -43,7 +43,7 @@ pub(crate) fn print(results: &[Results<'_>]) {
             let (subject, shown_median, least, most) =
                 (result.subject.name, shown(median), shown(least), shown(most));
             println!(
-                "  {subject:38} {shown_median:>12} {least:>12} to {most:<12} {:.3}",
+                "  {subject:46} {shown_median:>12} {least:>12} to {most:<12} {:.3}",
                 first.median / median
             );
         }

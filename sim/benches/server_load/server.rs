@@ -48,18 +48,18 @@ pub(crate) fn subjects(peers: Option<&Path>, before: Option<&str>) -> Vec<Subjec
         Subject {
             is_tls: true,
             ..Subject::new(
-                "kinesis-sim, TLS",
+                "kinesis-sim + TLS",
                 own,
                 &[ours, "--port", "0", "--tls-port", "{port}", "--write-ca", "{ca}", "--limits", "off"],
             )
         },
         Subject {
             rules: 20,
-            ..Subject::new("kinesis-sim, rules", own, &[ours, "--port", "{port}", "--limits", "off"])
+            ..Subject::new("kinesis-sim + rules", own, &[ours, "--port", "{port}", "--limits", "off"])
         },
         Subject {
             is_limited: true,
-            ..Subject::new("kinesis-sim, limits", own, &[ours, "--port", "{port}", "--limits", "aws"])
+            ..Subject::new("kinesis-sim + limits", own, &[ours, "--port", "{port}", "--limits", "aws"])
         },
         Subject::new("loopback alone", own, &[&this.to_string_lossy(), "--floor", "{port}"]),
     ];

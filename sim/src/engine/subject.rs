@@ -13,8 +13,8 @@ use crate::stream_table::Scope;
 use crate::wire::Value;
 
 impl Engine {
-    /// The stream and the shards that a request is about, for rules.
-    pub(super) fn touched(&self, request: &Request, input: &Value<'_>) -> (Option<String>, Vec<String>) {
+    /// The shards that a request is about, for rules.
+    pub(super) fn touched_shards(&self, request: &Request, input: &Value<'_>) -> Vec<String> {
         let id = |index: u32| kinesis_shard::ShardId::from_index(u64::from(index)).to_string();
         let mut shards: Vec<_> = ["ShardId", "ShardToSplit", "ShardToMerge", "AdjacentShardToMerge"]
             .into_iter()
@@ -35,7 +35,7 @@ impl Engine {
         }
         shards.sort_unstable();
         shards.dedup();
-        (named_stream(&request.scope, input), shards)
+        shards
     }
 }
 
