@@ -70,7 +70,7 @@ struct Lanes {
     /// What a push sealed, on its way to the inbox; empty between pushes.
     sealed: Vec<KinesisRecord>,
     /// Shard and place of each record of a run; empty between runs.
-    order: Vec<(usize, usize)>,
+    order: Vec<(u32, u32)>,
     /// Their tickets, by place; empty between runs.
     placed: Vec<Option<Ticket>>,
 }
@@ -179,11 +179,13 @@ impl Intake {
     /// Shard by shard, since each has its memory elsewhere; records of one shard keep their order.
     fn push_run(&self, stripe: usize, lanes: &mut Lanes, run: &[UserRecord], hash_keys: &[HashKey]) {
         let mut order = std::mem::take(&mut lanes.order);
-        let keys = hash_keys.iter().take(run.len()).enumerate();
-        order.extend(keys.map(|(place, key)| (lanes.map.open_index_of(*key), place)));
-        order.sort_unstable();
+        let shards = hash_keys.iter().take(run.len()).map(|key| lanes.map.open_index_of(*key));
+        // A map has far fewer shards than that.
+        order.extend(shards.map(|shard| u32::try_from(shard).unwrap_or(u32::MAX)).zip(0..));
+        order.sort_unstable_by_key(|(shard, place)| u64::from(*shard) << 32 | u64::from(*place));
         lanes.placed.resize_with(run.len(), || None);
         for (shard, place) in order.drain(..) {
+            let (shard, place) = (shard as usize, place as usize);
             let (Some(record), Some(key)) = (run.get(place), hash_keys.get(place)) else { continue };
             let ticket = self.push((stripe, shard), lanes, record, *key);
             if let Some(placed) = lanes.placed.get_mut(place) {

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use md5::{Digest, Md5};
 
+use crate::md5_lanes::md5_short;
+
 /// Inclusive ranges of hash keys.
 mod range;
 
@@ -40,7 +42,8 @@ impl HashKey {
 
     /// What the service computes from a partition key: the MD5 of its UTF-8 bytes as a big-endian number.
     pub fn of_partition_key(partition_key: &str) -> Self {
-        Self(u128::from_be_bytes(md5(partition_key.as_bytes())))
+        let bytes = partition_key.as_bytes();
+        Self(u128::from_be_bytes(md5_short(bytes).unwrap_or_else(|| md5(bytes))))
     }
 
     /// Reads an explicit hash key the way the service does: decimal digits, `0` or no leading zero, below 2^128.

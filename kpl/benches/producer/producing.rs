@@ -14,14 +14,14 @@ use tokio::task::JoinSet;
 
 use crate::allocations;
 use crate::connector::Connector;
-use crate::report::{Report, thread_time};
+use crate::report::{Report, process_time, thread_time};
 
 const RECORD_BYTES: usize = 100;
 const KEYS: u32 = 262_144;
 const SHARDS: u32 = 64;
 /// Records of one round.
 const ROUND: usize = 262_144;
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 8;
 /// Records of one `put_many`.
 const MANY: usize = 4_096;
 /// Tickets that are held before the oldest is awaited: more than what fills the aggregates of 64 shards and a request, so that nothing
@@ -48,11 +48,15 @@ pub(crate) fn run(report: &mut Report) {
     }
 }
 
-fn config() -> ProducerConfig {
+fn config(shards: u32) -> ProducerConfig {
+    // Aggregates are to be sealed because they are full, also where other programs take most of the machine; of very many shards the byte
+    // budget fills none.
+    let linger = if shards > SHARDS { Duration::from_secs(1) } else { Duration::from_secs(5) };
     // No shard may hold the producer back: what is measured is work, not the service's limits.
     ProducerConfig::new("measured")
         .with_rate_limit(100_000)
         .with_seed(1)
+        .with_record_max_buffered_time(linger)
         .with_record_ttl(Duration::from_hours(1))
 }
 
@@ -136,9 +140,9 @@ fn one_thread(report: &mut Report, name: &str, by: By, shards: u32, body: bool) 
     let connector = Connector::new(shards);
     runtime().block_on(async {
         let producer = if body {
-            Producer::start(&connector.client(), config()).unwrap()
+            Producer::start(&connector.client(), config(shards)).unwrap()
         } else {
-            kpl::bench::start_sealing(config(), shards).unwrap()
+            kpl::bench::start_sealing(config(shards), shards).unwrap()
         };
         producer.ready().await.unwrap();
         let (mut source, mut window) = (Source::new(7), Window::new(shards));
@@ -175,7 +179,9 @@ fn one_thread(report: &mut Report, name: &str, by: By, shards: u32, body: bool) 
     });
 }
 
-/// Both cores, the driver and its calls included: real time, so only the best rounds mean something on a busy machine.
+/// One producer, several threads, the driver and its calls among them. The times are real, so only the best rounds mean something on a
+/// busy machine; `cpu` is the CPU time of all threads for one record, and `ideal` how many millions a second that makes if each thread
+/// had a core.
 fn several_threads(report: &mut Report, name: &str, by: By, threads: usize) {
     if !report.wants(name) {
         return;
@@ -183,11 +189,11 @@ fn several_threads(report: &mut Report, name: &str, by: By, threads: usize) {
     let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
     let producer = {
         let _runtime = runtime.enter();
-        kpl::bench::start_sealing(config(), SHARDS).unwrap()
+        kpl::bench::start_sealing(config(SHARDS), SHARDS).unwrap()
     };
     let mut sources: Vec<_> = (0..threads).map(|thread| Source::new(thread as u64)).collect();
     let mut windows: Vec<_> = (0..threads).map(|_| Window::new(SHARDS)).collect();
-    let mut rounds = Vec::new();
+    let (mut rounds, mut cpu) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS * 2 {
         let mut putters = JoinSet::new();
         let start = Arc::new(Barrier::new(threads + 1));
@@ -207,12 +213,13 @@ fn several_threads(report: &mut Report, name: &str, by: By, threads: usize) {
         }
         runtime.block_on(async {
             start.wait().await;
-            let began = Instant::now();
+            let (began, worked) = (Instant::now(), process_time());
             while let Some(window) = putters.join_next().await {
                 windows.push(window.unwrap());
             }
             if round > 0 {
                 rounds.push(began.elapsed().as_secs_f64() * 1e9 / (ROUND * threads) as f64);
+                cpu.push((process_time() - worked) as f64 / (ROUND * threads) as f64);
             }
         });
     }
@@ -222,7 +229,10 @@ fn several_threads(report: &mut Report, name: &str, by: By, threads: usize) {
         }
         let stats = producer.stats();
         let full = stats.kinesis_records_data_put as f64 / stats.kinesis_records_put as f64 / 51_200.0;
-        report.row(name, rounds, &[("filled", full)]);
+        cpu.sort_by(f64::total_cmp);
+        let cpu = cpu[cpu.len() / 2];
+        let ideal = threads as f64 * 1000.0 / cpu;
+        report.row(name, rounds, &[("cpu", cpu), ("ideal", ideal), ("filled", full)]);
         producer.close(Duration::from_mins(1)).await;
     });
 }

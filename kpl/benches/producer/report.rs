@@ -9,6 +9,12 @@ pub(crate) fn thread_time() -> u64 {
     u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap()
 }
 
+/// CPU time of all threads so far, in nanoseconds.
+pub(crate) fn process_time() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap()
+}
+
 pub(crate) struct Report {
     words: Vec<String>,
     rows: Vec<Row>,

@@ -44,3 +44,4 @@ mod streams;
 
 /// Flush, close, drop.
 mod lifecycle;
+mod overload;

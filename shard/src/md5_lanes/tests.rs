@@ -46,6 +46,14 @@ fn every_length_around_the_padding_and_block_borders() {
 }
 
 #[test]
+fn short_inputs_are_those_that_fit_one_block() {
+    for len in 0..=200 {
+        let input = bytes(len);
+        assert_eq!(md5_short(&input), (len <= 55).then(|| md5(&input)), "{len} bytes");
+    }
+}
+
+#[test]
 fn any_number_of_inputs_of_one_length() {
     for count in 0..=70 {
         check(&vec![bytes(20); count]);
@@ -66,6 +74,11 @@ fn every_digest_needs_a_place() {
 }
 
 proptest! {
+    #[test]
+    fn a_short_input_the_same_as_any(input in vec(any::<u8>(), 0..=55)) {
+        prop_assert_eq!(md5_short(&input), Some(md5(&input)));
+    }
+
     #[test]
     fn the_same_as_one_by_one(inputs in vec(vec(any::<u8>(), 0..300), 0..50)) {
         check(&inputs);

@@ -7,7 +7,8 @@ use std::arch::x86_64::{
     _mm256_unpacklo_epi64, _mm256_xor_si256 as xor,
 };
 
-use super::{BLOCK_BYTES, SINES, States};
+use super::States;
+use crate::md5_lanes::{BLOCK_BYTES, SINES};
 
 const LANES: usize = 8;
 

@@ -6,7 +6,8 @@ use std::arch::x86_64::{
     _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
-use super::{BLOCK_BYTES, SINES, States};
+use super::States;
+use crate::md5_lanes::{BLOCK_BYTES, SINES};
 
 const LANES: usize = 16;
 
