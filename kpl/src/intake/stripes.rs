@@ -78,6 +78,12 @@ impl<T> Stripes<T> {
         }
     }
 
+    /// All threads part, as if they had collided.
+    #[cfg(test)]
+    pub(super) fn crowd(&self) {
+        self.used.store(self.all.len(), Ordering::Relaxed);
+    }
+
     fn number(&self) -> usize {
         match self.used.load(Ordering::Relaxed) {
             1 => 0,
