@@ -74,7 +74,7 @@ pub(crate) use short::md5_short;
 
 /// MD5 of each input: `digests[i]` becomes that of `inputs[i]`.
 ///
-/// The same as [`md5`] of each, but 5 to 14 times cheaper a byte where the processor has AVX2 or AVX-512 and there are
+/// The same as [`md5()`] of each, but 5 to 14 times cheaper a byte where the processor has AVX2 or AVX-512 and there are
 /// inputs enough of about the same length; elsewhere exactly that.
 ///
 /// # Panics

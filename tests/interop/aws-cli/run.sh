@@ -68,6 +68,13 @@ prints 'env test team payments' list-tags-for-stream --stream-name Foo --output 
 prints '' increase-stream-retention-period --stream-name Foo --retention-period-hours 48
 prints 48 describe-stream --stream-name Foo --query StreamDescription.RetentionPeriodHours
 prints CREATING register-stream-consumer --stream-arn $arn --consumer-name reader --output text --query Consumer.ConsumerStatus
+# The CLI has no waiter for consumers.
+tries=0
+until [ "$(aws kinesis describe-stream-consumer --stream-arn $arn --consumer-name reader --output text \
+    --query ConsumerDescription.ConsumerStatus)" = ACTIVE ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 20 ] || fail 'the consumer is not ACTIVE after 20 looks'
+done
 prints 'reader ACTIVE' list-stream-consumers --stream-arn $arn --output text --query 'Consumers[].[ConsumerName,ConsumerStatus]'
 prints '' split-shard --stream-name Foo --shard-to-split shardId-000000000000 \
     --new-starting-hash-key 170141183460469231731687303715884105728
