@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::error::{Failure, PutError};
-use crate::user_record::{Attempt, Delivered};
+use crate::user_record::{Attempts, Delivered};
 use kinesis_shard::{SequenceNumber, ShardId};
 
 mod origin;
 mod wakers;
 
 pub(crate) use origin::{Member, Origin};
-use wakers::Wakers;
+use wakers::{Key, Wakers};
 
 /// Who keeps count of what is outstanding. The real one hands bytes back to waiting callers.
 pub(crate) trait Ledger: fmt::Debug + Send + Sync {
@@ -38,7 +38,7 @@ pub(crate) enum Answer {
 pub(crate) struct Receipt {
     pub(crate) shard_id: ShardId,
     pub(crate) sequence_number: SequenceNumber,
-    pub(crate) attempts: Arc<[Attempt]>,
+    pub(crate) attempts: Attempts,
 }
 
 impl Answer {
@@ -48,7 +48,7 @@ impl Answer {
                 shard_id: receipt.shard_id.clone(),
                 sequence_number: receipt.sequence_number,
                 sub_sequence_number: u64::from(position),
-                attempts: Arc::clone(&receipt.attempts),
+                attempts: receipt.attempts.clone(),
             }),
             Self::Failed(failure) => Err(PutError::of_member(Arc::clone(failure), position)),
         }
@@ -190,7 +190,7 @@ impl fmt::Debug for Batch {
 pub struct Ticket {
     batch: Arc<Batch>,
     index: u32,
-    waker: Option<u32>,
+    waker: Option<Key>,
 }
 
 impl Ticket {

@@ -9,7 +9,7 @@ use kinesis_shard::ParsedRecord;
 use kinesis_shard::aggregated_record::parse_unchecked;
 
 use crate::batch::Ticket;
-use crate::user_record::{Attempt, UserRecord};
+use crate::user_record::{Attempt, Attempts, UserRecord};
 
 /// Where the time of a Kinesis record goes.
 mod time_spent;
@@ -187,7 +187,7 @@ impl PutError {
         let failure = Failure {
             stream: Arc::clone(stream),
             reason,
-            attempts: Arc::from([]),
+            attempts: Attempts::none(),
             may_have_been_written: false,
             held: record.map_or(Held::Nothing, Held::Plain),
         };
@@ -294,7 +294,7 @@ pub struct PutManyError {
 pub(crate) struct Failure {
     pub(crate) stream: Arc<str>,
     pub(crate) reason: PutErrorReason,
-    pub(crate) attempts: Arc<[Attempt]>,
+    pub(crate) attempts: Attempts,
     pub(crate) may_have_been_written: bool,
     pub(crate) held: Held,
 }

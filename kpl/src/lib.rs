@@ -107,4 +107,4 @@ pub use error::{ConfigError, PutError, PutErrorReason, PutManyError, TimeSpent, 
 pub use kinesis_shard::{HashKey, ParseHashKeyError, SequenceNumber, ShardId};
 pub use producer::{CloseReport, Permit, Producer, ProducerSink};
 pub use stats::{Distribution, Metric, ProducerStats, QueueStatus, Sample, TimeStats};
-pub use user_record::{Attempt, Delivered, UserRecord};
+pub use user_record::{Attempt, Attempts, Delivered, UserRecord};

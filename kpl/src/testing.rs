@@ -11,7 +11,7 @@ use crate::batch::{Answer, Batch, Ledger, Receipt, Ticket};
 use crate::error::{Failure, Held, PutErrorReason};
 use crate::pipeline::aggregator::{AggregationBounds, Aggregator, Opening};
 use crate::pipeline::kinesis_record::KinesisRecord;
-use crate::user_record::UserRecord;
+use crate::user_record::{Attempts, UserRecord};
 
 /// The instant at which every pure test begins.
 #[expect(clippy::disallowed_methods, reason = "an origin to count from; it never moves")]
@@ -58,7 +58,7 @@ pub(crate) fn delivered(shard: &str, sequence_number: u64) -> Answer {
     Answer::Delivered(Receipt {
         shard_id: ShardId::new(shard),
         sequence_number: sequence_number.to_string().parse().unwrap(),
-        attempts: Arc::from([]),
+        attempts: Attempts::none(),
     })
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn failed() -> Answer {
     Answer::Failed(Arc::new(Failure {
         stream: "orders".into(),
         reason: PutErrorReason::Throttled,
-        attempts: Arc::from([]),
+        attempts: Attempts::none(),
         may_have_been_written: false,
         held: Held::Nothing,
     }))

@@ -1,6 +1,7 @@
 //! What goes in and what comes out: a user record, and where it was delivered after which attempts.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,7 +136,61 @@ pub struct Delivered {
     /// The index in that Kinesis record when it is an aggregate, else 0.
     pub sub_sequence_number: u64,
     /// Every attempt of the Kinesis records that carried it, oldest first; the last one succeeded.
-    pub attempts: Arc<[Attempt]>,
+    pub attempts: Attempts,
+}
+
+/// Attempts, oldest first; a slice to look at, and cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Attempts(Repr);
+
+/// Nearly every record has one attempt: kept in place, it costs neither an allocation nor a reference count that threads would share.
+#[derive(Clone, PartialEq, Eq)]
+enum Repr {
+    One(Attempt),
+    Several(Arc<[Attempt]>),
+}
+
+impl Attempts {
+    pub(crate) fn none() -> Self {
+        std::iter::empty().collect()
+    }
+}
+
+impl Deref for Attempts {
+    type Target = [Attempt];
+
+    fn deref(&self) -> &[Attempt] {
+        match &self.0 {
+            Repr::One(attempt) => std::slice::from_ref(attempt),
+            Repr::Several(attempts) => attempts,
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Attempts {
+    type Item = &'a Attempt;
+    type IntoIter = std::slice::Iter<'a, Attempt>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl FromIterator<Attempt> for Attempts {
+    fn from_iter<I: IntoIterator<Item = Attempt>>(attempts: I) -> Self {
+        let mut attempts = attempts.into_iter();
+        let Some(first) = attempts.next() else { return Self(Repr::Several(Arc::from([]))) };
+        match attempts.next() {
+            None => Self(Repr::One(first)),
+            Some(second) => Self(Repr::Several([first, second].into_iter().chain(attempts).collect())),
+        }
+    }
+}
+
+impl fmt::Debug for Attempts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self).finish()
+    }
 }
 
 /// One attempt to deliver the Kinesis record that carries a user record.
@@ -182,6 +237,22 @@ mod tests {
         for bad in ["", "+", "-1", "0x7", "340282366920938463463374607431768211456"] {
             let message = with(bad).unwrap_err().to_string();
             assert!(message.contains("2^128-1"), "{message}");
+        }
+    }
+
+    #[test]
+    fn attempts_are_a_slice_however_many_there_are() {
+        let attempt = |second| Attempt {
+            started: Duration::from_secs(second),
+            duration: Duration::ZERO,
+            error_code: (second == 0).then(|| "Code".into()),
+        };
+        for count in 0..4 {
+            let expected: Vec<_> = (0..count).map(attempt).collect();
+            let attempts: Attempts = (0..count).map(attempt).collect();
+            assert_eq!(&attempts[..], expected);
+            assert_eq!(attempts, attempts.clone());
+            assert_eq!(format!("{attempts:?}"), format!("{expected:?}"));
         }
     }
 

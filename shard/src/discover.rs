@@ -117,8 +117,10 @@ impl Listing {
             }
         };
         for shard in page.shards() {
-            let shard = shard_from_sdk(shard)
-                .map_err(|source| ListShardsError::UnreadableShard { stream: stream.clone(), source })?;
+            let shard = shard_from_sdk(shard).map_err(|source| ListShardsError::UnreadableShard {
+                stream: stream.clone(),
+                source: Box::new(source),
+            })?;
             self.shards.push(shard);
         }
         self.next_token = page.next_token;
@@ -162,7 +164,7 @@ pub enum ListShardsError {
         /// The stream.
         stream: StreamName,
         /// What is wrong with it.
-        source: ShardFromSdkError,
+        source: Box<ShardFromSdkError>,
     },
     /// Anything else: no connection, a time-out, a fault of the service, a request it did not accept.
     #[error(

@@ -24,11 +24,11 @@ const SINES: [u32; 64] = [
 /// One step for each group of lanes: `a = b + rotate(f(b, c, d) + (a + word + sine))`. Groups do not depend on each other, so the
 /// steps of one fill the waits of the other.
 macro_rules! step {
-    ($add:ident, $splat:ident, $rotate:ident, $f:ident, [$($words:ident $state:ident),+],
+    ($sines:ident, $add:ident, $splat:ident, $rotate:ident, $f:ident, [$($words:ident $state:ident),+],
      [$a:literal $b:literal $c:literal $d:literal], $left:literal $right:literal, $word:expr, $sine:expr) => {
         $(
             let [b, c, d] = [$state[$b], $state[$c], $state[$d]];
-            let early = $add($state[$a], $add($words[$word % 16], $splat(SINES[$sine].cast_signed())));
+            let early = $add($state[$a], $add($words[$word % 16], $splat($sines[$sine].cast_signed())));
             $state[$a] = $add(b, $rotate::<$left, $right>($add($f(b, c, d), early)));
         )+
     };
@@ -36,34 +36,34 @@ macro_rules! step {
 
 /// Four steps, after which each word of the state has its old role again.
 macro_rules! four_steps {
-    ($add:ident, $splat:ident, $rotate:ident, $f:ident, $groups:tt,
+    ($sines:ident, $add:ident, $splat:ident, $rotate:ident, $f:ident, $groups:tt,
      $base:literal, $factor:literal, $offset:literal, $first:literal,
      [$l0:literal $r0:literal, $l1:literal $r1:literal, $l2:literal $r2:literal, $l3:literal $r3:literal]) => {
-        step!($add, $splat, $rotate, $f, $groups, [0 1 2 3], $l0 $r0, $first * $factor + $offset, $base + $first);
-        step!($add, $splat, $rotate, $f, $groups, [3 0 1 2], $l1 $r1, ($first + 1) * $factor + $offset, $base + $first + 1);
-        step!($add, $splat, $rotate, $f, $groups, [2 3 0 1], $l2 $r2, ($first + 2) * $factor + $offset, $base + $first + 2);
-        step!($add, $splat, $rotate, $f, $groups, [1 2 3 0], $l3 $r3, ($first + 3) * $factor + $offset, $base + $first + 3);
+        step!($sines, $add, $splat, $rotate, $f, $groups, [0 1 2 3], $l0 $r0, $first * $factor + $offset, $base + $first);
+        step!($sines, $add, $splat, $rotate, $f, $groups, [3 0 1 2], $l1 $r1, ($first + 1) * $factor + $offset, $base + $first + 1);
+        step!($sines, $add, $splat, $rotate, $f, $groups, [2 3 0 1], $l2 $r2, ($first + 2) * $factor + $offset, $base + $first + 2);
+        step!($sines, $add, $splat, $rotate, $f, $groups, [1 2 3 0], $l3 $r3, ($first + 3) * $factor + $offset, $base + $first + 3);
     };
 }
 
 /// One of the four rounds, unrolled. The n-th step takes word `n * factor + offset`.
 macro_rules! round {
-    ($add:ident, $splat:ident, $rotate:ident, $f:ident, $groups:tt,
+    ($sines:ident, $add:ident, $splat:ident, $rotate:ident, $f:ident, $groups:tt,
      $base:literal, $factor:literal, $offset:literal, $shifts:tt) => {
-        four_steps!($add, $splat, $rotate, $f, $groups, $base, $factor, $offset, 0, $shifts);
-        four_steps!($add, $splat, $rotate, $f, $groups, $base, $factor, $offset, 4, $shifts);
-        four_steps!($add, $splat, $rotate, $f, $groups, $base, $factor, $offset, 8, $shifts);
-        four_steps!($add, $splat, $rotate, $f, $groups, $base, $factor, $offset, 12, $shifts);
+        four_steps!($sines, $add, $splat, $rotate, $f, $groups, $base, $factor, $offset, 0, $shifts);
+        four_steps!($sines, $add, $splat, $rotate, $f, $groups, $base, $factor, $offset, 4, $shifts);
+        four_steps!($sines, $add, $splat, $rotate, $f, $groups, $base, $factor, $offset, 8, $shifts);
+        four_steps!($sines, $add, $splat, $rotate, $f, $groups, $base, $factor, $offset, 12, $shifts);
     };
 }
 
 /// All four rounds over the words of one block of every lane. What was before is still to be added.
 macro_rules! rounds {
-    ($add:ident, $splat:ident, $rotate:ident, $groups:tt) => {
-        round!($add, $splat, $rotate, f, $groups, 0, 1, 0, [7 25, 12 20, 17 15, 22 10]);
-        round!($add, $splat, $rotate, g, $groups, 16, 5, 1, [5 27, 9 23, 14 18, 20 12]);
-        round!($add, $splat, $rotate, h, $groups, 32, 3, 5, [4 28, 11 21, 16 16, 23 9]);
-        round!($add, $splat, $rotate, i, $groups, 48, 7, 0, [6 26, 10 22, 15 17, 21 11]);
+    ($sines:ident, $add:ident, $splat:ident, $rotate:ident, $groups:tt) => {
+        round!($sines, $add, $splat, $rotate, f, $groups, 0, 1, 0, [7 25, 12 20, 17 15, 22 10]);
+        round!($sines, $add, $splat, $rotate, g, $groups, 16, 5, 1, [5 27, 9 23, 14 18, 20 12]);
+        round!($sines, $add, $splat, $rotate, h, $groups, 32, 3, 5, [4 28, 11 21, 16 16, 23 9]);
+        round!($sines, $add, $splat, $rotate, i, $groups, 48, 7, 0, [6 26, 10 22, 15 17, 21 11]);
     };
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::batch::{Answer, Batch};
 use crate::error::{Failure, Held, PutErrorReason};
+use crate::user_record::Attempts;
 
 /// The user records that a Kinesis record carries.
 ///
@@ -104,7 +105,7 @@ impl Drop for Origin {
             self.answer(Answer::Failed(Arc::new(Failure {
                 stream: Arc::from(""),
                 reason: PutErrorReason::Closed,
-                attempts: Arc::from([]),
+                attempts: Attempts::none(),
                 may_have_been_written: true,
                 held: Held::Nothing,
             })));

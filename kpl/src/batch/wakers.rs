@@ -1,5 +1,6 @@
 //! The tasks that wait for one batch, each once, however many of its tickets they hold.
 
+use std::num::NonZeroU32;
 use std::task::Waker;
 
 /// A slot is shared by neighbouring tickets of one task and freed by the last of them, so there are never more slots than
@@ -7,8 +8,11 @@ use std::task::Waker;
 #[derive(Default)]
 pub(super) struct Wakers {
     slots: Vec<Slot>,
-    free: Vec<u32>,
+    free: Vec<Key>,
 }
+
+/// The number of a slot, from one: a ticket that has none takes no more room than one that does.
+pub(super) type Key = NonZeroU32;
 
 struct Slot {
     waker: Option<Waker>,
@@ -17,16 +21,16 @@ struct Slot {
 
 impl Wakers {
     /// Registers a ticket's task, in place of the one it registered before.
-    pub(super) fn join(&mut self, current: Option<u32>, waker: &Waker) -> u32 {
-        if let Some(index) = current {
-            if self.wakes(index, waker) {
-                return index;
+    pub(super) fn join(&mut self, current: Option<Key>, waker: &Waker) -> Key {
+        if let Some(key) = current {
+            if self.wakes(key, waker) {
+                return key;
             }
-            self.leave(index);
+            self.leave(key);
         }
         // Only the newest slot is compared: tickets of one task are polled one after another, and a search through all slots
         // would make a join of n tasks quadratic.
-        if let Some(last) = self.slots.len().checked_sub(1).and_then(|last| u32::try_from(last).ok())
+        if let Some(last) = self.last()
             && self.wakes(last, waker)
             && let Some(slot) = self.slot(last)
         {
@@ -34,24 +38,23 @@ impl Wakers {
             return last;
         }
         let filled = Slot { waker: Some(waker.clone()), tickets: 1 };
-        if let Some(index) = self.free.pop()
-            && let Some(slot) = self.slot(index)
+        if let Some(key) = self.free.pop()
+            && let Some(slot) = self.slot(key)
         {
             *slot = filled;
-            return index;
+            return key;
         }
         self.slots.push(filled);
-        u32::try_from(self.slots.len() - 1)
-            .expect("a batch has at most 2^32 tickets, and each at most one slot")
+        self.last().expect("a batch has less than 2^32 tickets, and each at most one slot")
     }
 
     /// A ticket no longer waits.
-    pub(super) fn leave(&mut self, index: u32) {
+    pub(super) fn leave(&mut self, key: Key) {
         // After `take` the slot is gone: the batch is complete and the ticket comes late.
-        if let Some(slot) = self.slot(index) {
+        if let Some(slot) = self.slot(key) {
             slot.tickets = slot.tickets.saturating_sub(1);
             if slot.tickets == 0 && slot.waker.take().is_some() {
-                self.free.push(index);
+                self.free.push(key);
             }
         }
     }
@@ -72,11 +75,15 @@ impl Wakers {
         self.slots.len()
     }
 
-    fn slot(&mut self, index: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(usize::try_from(index).ok()?)
+    fn last(&self) -> Option<Key> {
+        u32::try_from(self.slots.len()).ok().and_then(Key::new)
     }
 
-    fn wakes(&mut self, index: u32, waker: &Waker) -> bool {
-        self.slot(index).and_then(|slot| slot.waker.as_ref()).is_some_and(|known| known.will_wake(waker))
+    fn slot(&mut self, key: Key) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::try_from(key.get() - 1).ok()?)
+    }
+
+    fn wakes(&mut self, key: Key, waker: &Waker) -> bool {
+        self.slot(key).and_then(|slot| slot.waker.as_ref()).is_some_and(|known| known.will_wake(waker))
     }
 }

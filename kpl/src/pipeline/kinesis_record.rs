@@ -10,7 +10,7 @@ use kinesis_shard::{HashKey, HashKeyRange, Payload, SequenceNumber, ShardId, wri
 
 use crate::batch::{Answer, Origin, Receipt};
 use crate::error::{Failure, Held, PutErrorReason, Timeline, WaitedIn};
-use crate::user_record::{Attempt, UserRecord};
+use crate::user_record::{Attempt, Attempts, UserRecord};
 
 /// One entry of a `PutRecords` request, as the transport needs it. Cheap to make: the data is shared.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub(crate) struct KinesisRecord {
     /// When its oldest user record was accepted.
     pub(crate) opened: Instant,
     pub(crate) timeline: Timeline,
-    pub(crate) attempts: Attempts,
+    pub(crate) attempts: History,
     /// The aggregate ends with its digest, not with zeros.
     pub(crate) digested: bool,
     /// A reader may find it although no attempt succeeded.
@@ -65,7 +65,7 @@ impl KinesisRecord {
             origin,
             opened,
             timeline: Timeline::opened(opened),
-            attempts: Attempts::default(),
+            attempts: History::default(),
             digested: false,
             in_doubt: false,
             alone: false,
@@ -163,12 +163,12 @@ impl KinesisRecord {
 
 /// The attempts so far. The last one is kept in place: most records have no other, and cost no allocation.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Attempts {
+pub(crate) struct History {
     earlier: Vec<Attempt>,
     last: Option<Attempt>,
 }
 
-impl Attempts {
+impl History {
     fn push(&mut self, attempt: Attempt) {
         self.earlier.extend(self.last.replace(attempt));
     }
@@ -195,8 +195,8 @@ impl Attempts {
     }
 }
 
-impl From<Attempts> for Arc<[Attempt]> {
-    fn from(Attempts { earlier, last }: Attempts) -> Self {
+impl From<History> for Attempts {
+    fn from(History { earlier, last }: History) -> Self {
         earlier.into_iter().chain(last).collect()
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn compress(states: &mut States<LANES>, segments: &[&[u8]; LANES], bl
         let [w8, w9, w10, w11, w12, w13, w14, w15] = transposed(&halves.map(|(_, high)| high));
         let words = [w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10, w11, w12, w13, w14, w15];
         let before = state;
-        rounds!(add, splat, rotate, [words state]);
+        rounds!(SINES, add, splat, rotate, [words state]);
         for (word, before) in state.iter_mut().zip(before) {
             *word = add(*word, before);
         }

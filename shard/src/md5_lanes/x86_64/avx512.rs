@@ -17,7 +17,7 @@ pub(super) fn compress(states: &mut States<LANES>, segments: &[&[u8]; LANES], bl
     let mut state = states.0.each_ref().map(|row| load(row));
     for block in 0..blocks {
         let (words, before) = (words_of(segments, block), state);
-        rounds!(add, splat, rotate, [words state]);
+        rounds!(SINES, add, splat, rotate, [words state]);
         state = sum(state, before);
     }
     for (row, lanes) in states.0.iter_mut().zip(state) {
@@ -40,7 +40,7 @@ pub(super) fn compress_two(states: &mut States<{ 2 * LANES }>, segments: &[&[u8]
     for block in 0..blocks {
         let (low_words, low_before) = (words_of(left, block), low);
         let (high_words, high_before) = (words_of(right, block), high);
-        rounds!(add, splat, rotate, [low_words low, high_words high]);
+        rounds!(SINES, add, splat, rotate, [low_words low, high_words high]);
         (low, high) = (sum(low, low_before), sum(high, high_before));
     }
     for (row, (low, high)) in states.0.iter_mut().zip(low.into_iter().zip(high)) {
