@@ -14,9 +14,11 @@ use crate::user_record::{Attempts, Delivered};
 use kinesis_shard::{SequenceNumber, ShardId};
 
 mod origin;
+mod tickets;
 mod wakers;
 
 pub(crate) use origin::{Member, Origin};
+pub use tickets::{Answers, Tickets};
 use wakers::{Key, Wakers};
 
 /// Who keeps count of what is outstanding. The real one hands bytes back to waiting callers.
@@ -42,6 +44,7 @@ pub(crate) struct Receipt {
 }
 
 impl Answer {
+    #[inline]
     fn for_member(&self, position: u32) -> Result<Delivered, PutError> {
         match self {
             Self::Delivered(receipt) => Ok(Delivered {
@@ -92,6 +95,17 @@ impl Progress {
         }
     }
 
+    /// Whether all of these members of a batch that was cut have their answers.
+    fn answers(&self, mut members: impl Iterator<Item = u32>) -> bool {
+        match self {
+            Self::Pending | Self::Whole => false,
+            Self::Partial { answers, .. } => members.all(|index| {
+                let answer = usize::try_from(index).ok().and_then(|index| answers.get(index));
+                answer.is_some_and(Option::is_some)
+            }),
+        }
+    }
+
     /// The answer to one member of a batch that was cut.
     fn answer(&self, index: u32) -> Option<Result<Delivered, PutError>> {
         match self {
@@ -110,8 +124,20 @@ impl Batch {
         Arc::new(Self { epoch, ledger, whole: OnceLock::new(), state: Mutex::new(state) })
     }
 
+    #[inline]
     fn whole_answer(&self, index: u32) -> Option<Result<Delivered, PutError>> {
         self.whole.get().map(|answer| answer.for_member(index))
+    }
+
+    #[inline]
+    fn answer(&self, index: u32) -> Option<Result<Delivered, PutError>> {
+        self.whole_answer(index).or_else(|| self.answer_under_lock(index))
+    }
+
+    #[cold]
+    fn answer_under_lock(&self, index: u32) -> Option<Result<Delivered, PutError>> {
+        let state = self.lock();
+        self.whole_answer(index).or_else(|| state.progress.answer(index))
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -200,11 +226,7 @@ impl Ticket {
 
     /// The answer, if there is one already.
     pub fn answer(&self) -> Option<Result<Delivered, PutError>> {
-        let whole = self.batch.whole_answer(self.index);
-        whole.or_else(|| {
-            let state = self.batch.lock();
-            self.batch.whole_answer(self.index).or_else(|| state.progress.answer(self.index))
-        })
+        self.batch.answer(self.index)
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kinesis_shard::ParsedRecord;
 use kinesis_shard::aggregated_record::parse_unchecked;
 
-use crate::batch::Ticket;
+use crate::batch::Tickets;
 use crate::user_record::{Attempt, Attempts, UserRecord};
 
 /// Where the time of a Kinesis record goes.
@@ -282,7 +282,7 @@ impl TryPutError {
 #[non_exhaustive]
 pub struct PutManyError {
     /// Tickets of the first records, which were accepted.
-    pub accepted: Vec<Ticket>,
+    pub accepted: Tickets,
     /// The records that were not accepted, in their order.
     pub rest: Vec<UserRecord>,
     /// Why; about the first of `rest`.

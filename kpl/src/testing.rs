@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use kinesis_shard::{HashKeyRange, SequenceNumber, Shard, ShardId, ShardMap};
+use kinesis_shard::{HashKey, HashKeyRange, SequenceNumber, Shard, ShardId, ShardMap};
 
 use crate::batch::{Answer, Batch, Ledger, Receipt, Ticket};
 use crate::error::{Failure, Held, PutErrorReason};
-use crate::pipeline::aggregator::{AggregationBounds, Aggregator, Opening};
+use crate::pipeline::aggregator::{AggregationBounds, Aggregator, Host, Opening};
 use crate::pipeline::kinesis_record::KinesisRecord;
 use crate::user_record::{Attempts, UserRecord};
 
@@ -93,12 +93,11 @@ pub(crate) fn shard_map(count: u32) -> Arc<ShardMap> {
 }
 
 pub(crate) fn aggregator(max_bytes: usize) -> Aggregator {
-    Aggregator::new(AggregationBounds {
-        enabled: true,
-        max_count: u32::MAX,
-        max_bytes,
-        linger: Duration::from_millis(80),
-    })
+    Aggregator::new(bounds(max_bytes))
+}
+
+pub(crate) fn bounds(max_bytes: usize) -> AggregationBounds {
+    AggregationBounds { enabled: true, max_count: u32::MAX, max_bytes, linger: Duration::from_millis(80) }
 }
 
 pub(crate) fn push(
@@ -108,12 +107,59 @@ pub(crate) fn push(
     epoch: u64,
     ledger: &Arc<CountingLedger>,
 ) -> (Ticket, Vec<KinesisRecord>) {
-    let hash_key = record.hash_key();
-    let ledger = Arc::clone(ledger) as Arc<dyn Ledger>;
-    let mut sealed = Vec::new();
-    let open = || Opening { now, batch: Batch::new(epoch, ledger) };
-    let pushed = aggregator.push(record, hash_key, open, &mut sealed);
+    let host = TestHost::new(now, epoch, ledger);
+    let (pushed, sealed) = host.push(aggregator, record, record.hash_key());
     (Ticket::new(pushed.batch, pushed.index), sealed)
+}
+
+/// What became of a push.
+#[derive(Debug)]
+pub(crate) struct Pushed {
+    pub(crate) batch: Arc<Batch>,
+    pub(crate) index: u32,
+    pub(crate) opened: Option<Instant>,
+}
+
+/// Stands in for an intake during one push.
+pub(crate) struct TestHost {
+    now: Instant,
+    epoch: u64,
+    ledger: Arc<CountingLedger>,
+    joined: Option<(Arc<Batch>, u32)>,
+    sealed: Vec<KinesisRecord>,
+}
+
+impl TestHost {
+    pub(crate) fn new(now: Instant, epoch: u64, ledger: &Arc<CountingLedger>) -> Self {
+        Self { now, epoch, ledger: Arc::clone(ledger), joined: None, sealed: Vec::new() }
+    }
+
+    pub(crate) fn push(
+        mut self,
+        aggregator: &mut Aggregator,
+        record: &UserRecord,
+        hash_key: HashKey,
+    ) -> (Pushed, Vec<KinesisRecord>) {
+        let opened = aggregator.push(record, hash_key, &mut self);
+        let (batch, index) = self.joined.unwrap();
+        (Pushed { batch, index, opened }, self.sealed)
+    }
+}
+
+impl Host for TestHost {
+    fn open(&mut self) -> Opening {
+        let ledger = Arc::clone(&self.ledger) as Arc<dyn Ledger>;
+        Opening { now: self.now, batch: Batch::new(self.epoch, ledger) }
+    }
+
+    fn joined(&mut self, batch: &Arc<Batch>, index: u32) {
+        assert!(self.joined.is_none(), "a record joins once");
+        self.joined = Some((Arc::clone(batch), index));
+    }
+
+    fn sealed(&mut self, record: KinesisRecord) {
+        self.sealed.push(record);
+    }
 }
 
 /// One sealed aggregate of these keys, accepted at the start, and its tickets.

@@ -27,11 +27,15 @@ mod key_table;
 /// User records in, one blob out.
 mod writer;
 
+/// Digests of many aggregates at once.
+mod digests;
+
 /// One blob in, user records out.
 mod reader;
 
+pub use digests::write_digests;
 pub use reader::{parse, parse_many, parse_unchecked};
-pub use writer::{AggregatedRecordWriter, Payload, Sealed, write_digests};
+pub use writer::{AggregatedRecordWriter, Payload, Sealed};
 
 /// The first four bytes of every aggregated record.
 pub const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];

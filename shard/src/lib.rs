@@ -108,6 +108,7 @@ pub use discover::{ListShardsError, ShardFilter, ShardFromSdkError, list_shards,
 pub use hash_key::{HashKey, HashKeyRange, HashKeyRangeError, ParseHashKeyError, md5};
 pub use lineage::Lineage;
 pub use md5_lanes::md5_many;
+pub use prefetch::read_soon;
 pub use sequence_number::{
     Checkpoint, Decimal, ExtendedSequenceNumber, ParseCheckpointError, ParseSequenceNumberError,
     SequenceNumber, SequenceNumberLayout,

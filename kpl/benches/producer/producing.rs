@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kpl::{Producer, ProducerConfig, Ticket, UserRecord};
+use kpl::{Producer, ProducerConfig, Ticket, Tickets, UserRecord};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::{Builder, Runtime};
@@ -96,7 +96,7 @@ impl Source {
 struct Window {
     tickets: usize,
     single: VecDeque<Ticket>,
-    many: VecDeque<Vec<Ticket>>,
+    many: VecDeque<Tickets>,
 }
 
 impl Window {
@@ -118,8 +118,8 @@ impl Window {
         for records in chunks {
             self.many.push_back(producer.put_many(records).await.unwrap());
             if self.many.len() > self.tickets / MANY {
-                for ticket in self.many.pop_front().unwrap() {
-                    ticket.await.unwrap();
+                for answer in self.many.pop_front().unwrap().await {
+                    answer.unwrap();
                 }
             }
         }
@@ -127,8 +127,11 @@ impl Window {
 
     async fn finish(self, producer: &Producer) {
         producer.flush().await;
-        for ticket in self.single.into_iter().chain(self.many.into_iter().flatten()) {
+        for ticket in self.single {
             ticket.await.unwrap();
+        }
+        for tickets in self.many {
+            tickets.await.for_each(|answer| drop(answer.unwrap()));
         }
     }
 }

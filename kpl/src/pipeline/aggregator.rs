@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kinesis_shard::{AggregatedRecordWriter, HashKey, HashKeyRange, Payload};
+use kinesis_shard::{AggregatedRecordWriter, HashKey, HashKeyRange, Payload, read_soon};
 
 use crate::batch::{Batch, Origin};
 use crate::pipeline::kinesis_record::KinesisRecord;
@@ -26,14 +26,14 @@ pub(crate) struct Opening {
     pub(crate) batch: Arc<Batch>,
 }
 
-/// What became of a push.
-#[derive(Debug)]
-pub(crate) struct Pushed {
-    /// The record's completion and its index in it.
-    pub(crate) batch: Arc<Batch>,
-    pub(crate) index: u32,
-    /// The deadline of the aggregate that this push opened and left open.
-    pub(crate) opened: Option<Instant>,
+/// Whom an aggregator works for.
+pub(crate) trait Host {
+    /// An aggregate begins.
+    fn open(&mut self) -> Opening;
+    /// The record that is pushed has become this member of that batch. Told once a push.
+    fn joined(&mut self, batch: &Arc<Batch>, index: u32);
+    /// A Kinesis record is complete; told in order.
+    fn sealed(&mut self, record: KinesisRecord);
 }
 
 /// The open aggregate of one shard.
@@ -75,19 +75,28 @@ impl Aggregator {
         self.reducer.is_due(now)
     }
 
-    /// Takes a record whose hash key lies in this shard. `open` is called when an aggregate begins, not otherwise. What this push
-    /// seals is appended to `sealed`, in order.
+    /// A record with this hash key will soon be pushed.
+    #[inline]
+    pub(crate) fn push_soon(&self, hash_key: HashKey) {
+        self.writer.push_soon(hash_key.low_64());
+        if let Some(open) = &self.open {
+            // Its references will be counted.
+            read_soon(&*open.batch);
+        }
+    }
+
+    /// Takes a record whose hash key lies in this shard. Returns the deadline of the aggregate that this push opened and left open.
     pub(crate) fn push(
         &mut self,
         record: &UserRecord,
         hash_key: HashKey,
-        open: impl FnOnce() -> Opening,
-        sealed: &mut Vec<KinesisRecord>,
-    ) -> Pushed {
+        host: &mut impl Host,
+    ) -> Option<Instant> {
         // Key and data alone leave no room for the framing: it can never be joined by another.
         let alone = record.data.len() + record.partition_key.len() >= self.bounds.max_bytes;
         if alone || !self.bounds.enabled {
-            return self.push_alone(record, hash_key, open(), sealed);
+            self.push_alone(record, hash_key, host);
+            return None;
         }
         let UserRecord { partition_key, explicit_hash_key, data } = record;
         let key_hash = match explicit_hash_key {
@@ -97,12 +106,12 @@ impl Aggregator {
         };
         let room = self.reducer.room();
         if !self.writer.push_within(room, partition_key, key_hash, *explicit_hash_key, data) {
-            sealed.extend(self.seal());
+            self.seal().into_iter().for_each(|sealed| host.sealed(sealed));
             self.writer.push(partition_key, key_hash, *explicit_hash_key, data);
         }
         let opens = self.open.is_none();
         let current = self.open.get_or_insert_with(|| {
-            let Opening { now, batch } = open();
+            let Opening { now, batch } = host.open();
             self.reducer.open(now);
             Open {
                 batch,
@@ -115,36 +124,28 @@ impl Aggregator {
             }
         });
         self.reducer.add(self.writer.encoded_len());
-        let (index, batch) = (current.records, Arc::clone(&current.batch));
+        host.joined(&current.batch, current.records);
         current.records += 1;
         current.least = current.least.min(hash_key);
         current.greatest = current.greatest.max(hash_key);
         current.outstanding_bytes += record.outstanding_bytes();
 
-        let opened = if opens { self.reducer.deadline() } else { None };
         if self.reducer.is_full() {
-            sealed.extend(self.seal());
-            return Pushed { batch, index, opened: None };
+            self.seal().into_iter().for_each(|sealed| host.sealed(sealed));
+            return None;
         }
-        Pushed { batch, index, opened }
+        if opens { self.reducer.deadline() } else { None }
     }
 
     /// A record of its own, not copied. What is open goes first, so that order is kept.
-    fn push_alone(
-        &mut self,
-        record: &UserRecord,
-        hash_key: HashKey,
-        opening: Opening,
-        sealed: &mut Vec<KinesisRecord>,
-    ) -> Pushed {
-        sealed.extend(self.seal());
-        let Opening { now, batch } = opening;
-        let origin = Origin::whole(Arc::clone(&batch), 1, record.outstanding_bytes());
+    fn push_alone(&mut self, record: &UserRecord, hash_key: HashKey, host: &mut impl Host) {
+        self.seal().into_iter().for_each(|sealed| host.sealed(sealed));
+        let Opening { now, batch } = host.open();
+        host.joined(&batch, 0);
+        let origin = Origin::whole(batch, 1, record.outstanding_bytes());
         let UserRecord { partition_key, explicit_hash_key, data } = record.clone();
         let payload = Payload::Plain { partition_key, explicit_hash_key, data };
-        let span = span(hash_key, hash_key);
-        sealed.push(KinesisRecord::new(payload, hash_key, span, origin, now));
-        Pushed { batch, index: 0, opened: None }
+        host.sealed(KinesisRecord::new(payload, hash_key, span(hash_key, hash_key), origin, now));
     }
 
     /// Closes the open aggregate, if there is one.
@@ -173,7 +174,7 @@ fn span(least: HashKey, greatest: HashKey) -> HashKeyRange {
 mod tests {
     use super::*;
     use crate::error::user_records;
-    use crate::testing::{CountingLedger, start};
+    use crate::testing::{CountingLedger, Pushed, TestHost, start};
 
     fn bounds() -> AggregationBounds {
         AggregationBounds {
@@ -187,9 +188,7 @@ mod tests {
     fn push(aggregator: &mut Aggregator, key: &str, bytes: usize) -> (Pushed, Vec<KinesisRecord>) {
         let record = UserRecord::new(key, vec![b'x'; bytes]);
         let hash_key = record.hash_key();
-        let batch = Batch::new(0, Arc::new(CountingLedger::default()));
-        let mut sealed = Vec::new();
-        (aggregator.push(&record, hash_key, || Opening { now: start(), batch }, &mut sealed), sealed)
+        TestHost::new(start(), 0, &Arc::new(CountingLedger::default())).push(aggregator, &record, hash_key)
     }
 
     fn aggregated(record: &KinesisRecord) -> usize {

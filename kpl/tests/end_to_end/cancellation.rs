@@ -113,8 +113,10 @@ async fn reserve_ready_flush_and_tickets_hold_nothing_at_any_poll() {
         drop(dropped_after(polls, producer.reserve(900_000)).await);
         dropped_after(polls, producer.flush()).await;
         drop(dropped_after(polls, taken).await);
+        let many = producer.put_many(vec![large()]).await.expect("accepted");
+        drop(dropped_after(polls, many).await);
         works_on(&producer).await;
-        assert_eq!(sim.stored(STREAM).len(), 2);
+        assert_eq!(sim.stored(STREAM).len(), 3);
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     AGGREGATE_PARTITION_KEY, DIGEST_BYTES, MAGIC, TAG_DATA, TAG_EXPLICIT_HASH_KEY,
     TAG_EXPLICIT_HASH_KEY_INDEX, TAG_PARTITION_KEY, TAG_PARTITION_KEY_INDEX, TAG_RECORD,
+    digests::write_digests,
     key_table::KeyTable,
     varint::{len_len, put_bytes, put_varint, varint_len},
 };
-use crate::{HashKey, md5, md5_many, prefetch::append_soon};
+use crate::{HashKey, prefetch::append_soon};
 
 /// Bytes that a buffer keeps from one aggregate to the next even if it was hardly used.
 const KEPT_CAPACITY_BYTES: usize = 64 * 1024;
@@ -123,16 +124,16 @@ impl AggregatedRecordWriter {
         }
         if plan.partition_key.is_new {
             let key = partition_key.as_bytes();
+            self.partition_key_table.add(key_hash, self.partition_keys.len());
             put_bytes(&mut self.partition_keys, TAG_PARTITION_KEY, key);
-            self.partition_key_table.add(key_hash, key.len(), self.partition_keys.len());
             append_soon(&self.partition_keys, 1);
         }
         if let (Some(explicit), Some(entry)) = (&explicit, &plan.explicit_hash_key)
             && entry.is_new
         {
-            put_bytes(&mut self.explicit_hash_keys, TAG_EXPLICIT_HASH_KEY, explicit.digits());
             let table = self.explicit_hash_key_table.get_or_insert_with(KeyTable::new);
-            table.add(explicit.hash, explicit.digits().len(), self.explicit_hash_keys.len());
+            table.add(explicit.hash, self.explicit_hash_keys.len());
+            put_bytes(&mut self.explicit_hash_keys, TAG_EXPLICIT_HASH_KEY, explicit.digits());
         }
         // Room once, not byte by byte.
         self.records.reserve(field_len(plan.inner_len));
@@ -152,6 +153,15 @@ impl AggregatedRecordWriter {
         }
         self.len += 1;
         true
+    }
+
+    /// Says that a record whose key has this hash will soon be pushed: a hint to the processor, worth its while where a caller knows
+    /// a few records ahead and fills many writers in turns.
+    #[inline]
+    pub fn push_soon(&self, key_hash: u64) {
+        self.partition_key_table.find_soon(key_hash);
+        append_soon(&self.partition_keys, 0);
+        append_soon(&self.records, 2);
     }
 
     /// Seals what was pushed into one Kinesis record, and empties the writer for the next.
@@ -236,34 +246,6 @@ impl AggregatedRecordWriter {
         growth += field_len(inner_len);
         Plan { partition_key, explicit_hash_key, inner_len, growth }
     }
-}
-
-/// Writes the digests at the end of aggregates that were finished without.
-///
-/// # Panics
-///
-/// If one of them is too short to be an aggregate.
-pub fn write_digests(blobs: &mut [&mut Bytes]) {
-    let messages: Vec<&[u8]> = blobs.iter().map(|blob| message(blob)).collect();
-    let mut digests = vec![[0; DIGEST_BYTES]; messages.len()];
-    match (messages.as_slice(), digests.as_mut_slice()) {
-        ([message], [digest]) => *digest = md5(message),
-        (messages, digests) => md5_many(messages, digests),
-    }
-    for (blob, digest) in blobs.iter_mut().zip(digests) {
-        // Nobody shares a blob that was just finished; one that is shared is copied.
-        let mut unshared =
-            std::mem::take(*blob).try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-        let end = unshared.last_chunk_mut().expect("it was long enough a moment ago");
-        *end = digest;
-        **blob = unshared.freeze();
-    }
-}
-
-/// What lies between magic and digest.
-fn message(blob: &[u8]) -> &[u8] {
-    let framed = blob.strip_prefix(&MAGIC).and_then(|framed| framed.split_last_chunk::<DIGEST_BYTES>());
-    framed.expect("an aggregate begins with the magic and ends with a digest").0
 }
 
 impl Default for AggregatedRecordWriter {

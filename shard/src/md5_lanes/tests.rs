@@ -53,6 +53,13 @@ fn short_inputs_are_those_that_fit_one_block() {
     }
 }
 
+/// Among them those that have ways of their own.
+#[test]
+fn short_inputs_of_every_length_side_by_side() {
+    check(&(0..=55).map(bytes).collect::<Vec<_>>());
+    check(&(0..=56).map(bytes).collect::<Vec<_>>());
+}
+
 #[test]
 fn any_number_of_inputs_of_one_length() {
     for count in 0..=70 {
@@ -77,6 +84,11 @@ proptest! {
     #[test]
     fn a_short_input_the_same_as_any(input in vec(any::<u8>(), 0..=55)) {
         prop_assert_eq!(md5_short(&input), Some(md5(&input)));
+    }
+
+    #[test]
+    fn short_ones_the_same_as_one_by_one(inputs in vec(vec(any::<u8>(), 0..=55), 0..70)) {
+        check(&inputs);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use super::{BLOCK_BYTES, INITIAL};
 /// 16 and 32 lanes.
 mod avx512;
 
+/// 32 inputs of one block each.
+mod avx512_short;
+
 /// 8 lanes.
 mod avx2;
 
@@ -17,7 +20,24 @@ const MOST_LANES: usize = 32;
 
 /// Hashes in the widest lanes of this processor; false if it has none.
 pub(super) fn md5_many(inputs: &[&[u8]], digests: &mut [[u8; 16]]) -> bool {
-    (inputs.len() > 16 && in_32(inputs, digests)) || in_16(inputs, digests) || in_8(inputs, digests)
+    (inputs.len() > 8 && short(inputs, digests))
+        || (inputs.len() > 16 && in_32(inputs, digests))
+        || in_16(inputs, digests)
+        || in_8(inputs, digests)
+}
+
+/// Partition keys, mostly: each is one block with its padding, so no lane has to be looked after. False if there is a longer one.
+pub(super) fn short(inputs: &[&[u8]], digests: &mut [[u8; 16]]) -> bool {
+    let there = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && inputs.iter().all(|input| input.len() <= avx512_short::LONGEST);
+    if there {
+        for (inputs, digests) in inputs.chunks(32).zip(digests.chunks_mut(32)) {
+            // SAFETY: the processor has AVX-512F and BW, and no input is longer.
+            unsafe { avx512_short::hash(inputs, digests) };
+        }
+    }
+    there
 }
 
 pub(super) fn in_32(inputs: &[&[u8]], digests: &mut [[u8; 16]]) -> bool {

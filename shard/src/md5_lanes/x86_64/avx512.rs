@@ -91,7 +91,7 @@ fn words_of(segments: &[&[u8]; LANES], block: usize) -> [__m512i; 16] {
 /// Blocks by lane to words by place in the block.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn transposed(rows: &[__m512i; LANES]) -> [__m512i; 16] {
+pub(super) fn transposed(rows: &[__m512i; LANES]) -> [__m512i; 16] {
     let [r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, r13, r14, r15] = *rows;
     let quarters =
         [four(r0, r1, r2, r3), four(r4, r5, r6, r7), four(r8, r9, r10, r11), four(r12, r13, r14, r15)];
@@ -133,34 +133,34 @@ fn gathered(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> [__m512i; 4] {
 
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn rotate<const LEFT: i32, const _RIGHT: i32>(a: __m512i) -> __m512i {
+pub(super) fn rotate<const LEFT: i32, const _RIGHT: i32>(a: __m512i) -> __m512i {
     _mm512_rol_epi32::<LEFT>(a)
 }
 
 /// b ? c : d, as a truth table.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn f(b: __m512i, c: __m512i, d: __m512i) -> __m512i {
+pub(super) fn f(b: __m512i, c: __m512i, d: __m512i) -> __m512i {
     _mm512_ternarylogic_epi32::<0xCA>(b, c, d)
 }
 
 /// d ? b : c.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn g(b: __m512i, c: __m512i, d: __m512i) -> __m512i {
+pub(super) fn g(b: __m512i, c: __m512i, d: __m512i) -> __m512i {
     _mm512_ternarylogic_epi32::<0xCA>(d, b, c)
 }
 
 /// b ^ c ^ d.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn h(b: __m512i, c: __m512i, d: __m512i) -> __m512i {
+pub(super) fn h(b: __m512i, c: __m512i, d: __m512i) -> __m512i {
     _mm512_ternarylogic_epi32::<0x96>(b, c, d)
 }
 
 /// c ^ (b | !d).
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn i(b: __m512i, c: __m512i, d: __m512i) -> __m512i {
+pub(super) fn i(b: __m512i, c: __m512i, d: __m512i) -> __m512i {
     _mm512_ternarylogic_epi32::<0x39>(b, c, d)
 }
