@@ -46,6 +46,12 @@ pub enum Verdict {
         /// Whole milliseconds; zero: right after the first frame.
         after: Duration,
     },
+    /// A subscription begins and sends nothing any more this long after, not even an empty event or its end, while its
+    /// connection stays open: a broken network that nobody has noticed. Other operations than `SubscribeToShard` pass.
+    StallSubscription {
+        /// Whole milliseconds; zero: right after the first frame.
+        after: Duration,
+    },
 }
 
 /// The error code of a refused `PutRecords` entry.

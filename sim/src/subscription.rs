@@ -28,6 +28,9 @@ use crate::shard_log::ShardLog;
 /// Milliseconds without an event after which an empty one is sent. Clients give up after 10 s of silence.
 const KEEP_ALIVE: u64 = 5_000;
 
+/// Milliseconds between looks at a connection that a fault has silenced for good: any long time.
+const LOOK_WHILE_STALLED: u64 = 3_600_000;
+
 /// Data and partition keys of one event; a single record may be larger.
 const MOST_EVENT_BYTES: usize = 1024 * 1024;
 
@@ -43,6 +46,8 @@ pub(crate) struct Terms {
     pub(crate) bytes_per_second: Option<u64>,
     /// When a fault breaks the connection.
     pub(crate) cut_at: Option<u64>,
+    /// When a fault silences the connection, which stays open.
+    pub(crate) stall_at: Option<u64>,
 }
 
 /// The shard as it is now, trimmed.
@@ -133,6 +138,7 @@ impl Subscription {
     /// It ends normally before its time: the server stops.
     pub(crate) fn stopped(&mut self, now: u64) {
         self.ends_at = self.ends_at.min(now);
+        self.terms.stall_at = None;
     }
 
     /// The one thing to do now. An error in place of the shard is told in the stream.
@@ -145,6 +151,10 @@ impl Subscription {
             }
             // Whoever is cut at once has got the first frame by now, so its call has returned.
             _ if self.terms.cut_at.is_some_and(|at| at <= now) => self.end_with(Step::Break),
+            // Neither news nor an end gets through; whoever waits must find out by himself.
+            _ if self.terms.stall_at.is_some_and(|at| at <= now) => {
+                Step::WaitUntil(self.terms.cut_at.unwrap_or(now + LOOK_WHILE_STALLED))
+            }
             State::Refused(error) => {
                 let step = Step::Refuse(error.clone());
                 self.end_with(step)
@@ -170,7 +180,7 @@ impl Subscription {
         if now >= keep_alive_at {
             return Step::Push(self.keep_alive(now, view, ahead_since));
         }
-        let timers = [paid_at, self.terms.cut_at, Some(self.ends_at)];
+        let timers = [paid_at, self.terms.cut_at, self.terms.stall_at, Some(self.ends_at)];
         Step::WaitUntil(timers.into_iter().flatten().fold(keep_alive_at, u64::min))
     }
 

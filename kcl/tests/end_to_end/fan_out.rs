@@ -127,8 +127,7 @@ async fn a_cut_whose_successor_is_late_loses_nothing() {
     let worker = world.configured(config("a")).await;
     world.put(texts(0, 5)).await;
     world.until_delivered(5).await;
-    // The connection breaks, and the next one is answered only after the time that a silent one is given. (Silence on an
-    // open connection is a matter of the pure code: `fetch/fan_out/tests.rs`.)
+    // The connection breaks, and the next one is answered only after the time that a silent one is given.
     let cut_off = world.sim.rule(Rule::operation("SubscribeToShard").times(1).then(cut(Duration::ZERO)));
     let late = world
         .sim
@@ -139,6 +138,41 @@ async fn a_cut_whose_successor_is_late_loses_nothing() {
     drop((cut_off, late));
     worker.shutdown(GRACE).await;
     world.check();
+}
+
+/// The connection is open and no byte comes: not even the empty events that tell a quiet shard from a dead network.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_falls_silent_is_given_up_for_another_and_nothing_is_lost() {
+    let world = World::new(1);
+    for after in [Duration::ZERO, Duration::from_millis(12_300)] {
+        let stalls = world
+            .sim
+            .rule(Rule::operation("SubscribeToShard").times(1).then(Verdict::StallSubscription { after }));
+        let (before, calls_before) = (world.texts().len(), calls(&world, "SubscribeToShard"));
+        let limit = Duration::from_secs(20);
+        let worker = world.configured(config("a").with_subscription_silence_limit(limit)).await;
+        world.until("subscribed", |world| world.sim.subscription_count() == 1).await;
+        tokio::time::sleep(after + Duration::from_secs(1)).await;
+        let put_at = tokio::time::Instant::now();
+        let first = u32::try_from(before).unwrap();
+        world.put(texts(first, first + 10)).await;
+        world.until_delivered(before + 10).await;
+        // The silence began with the last event, which came up to five seconds before the stall.
+        let waited = put_at.elapsed();
+        assert!(waited > limit.saturating_sub(Duration::from_secs(7)) && waited <= limit, "{waited:?}");
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(
+            (stalls.hits(), calls(&world, "SubscribeToShard") - calls_before),
+            (1, 2),
+            "once, not in a loop"
+        );
+        let report = worker.shutdown(GRACE).await;
+        assert_eq!(report.stats.subscription_cuts, 1);
+        let told = world.told();
+        assert!(told.iter().any(|line| line.contains("has sent nothing for too long")), "{told:#?}");
+    }
+    world.check();
+    assert_eq!(world.texts().len(), 20, "no duplicate");
 }
 
 #[tokio::test(start_paused = true)]

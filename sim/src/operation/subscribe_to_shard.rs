@@ -1,6 +1,8 @@
 //! `SubscribeToShard`: events of one shard pushed to one consumer. Refusals are ordinary answers; once it has begun,
 //! the subscription goes on in [`crate::subscription`].
 
+use std::time::Duration;
+
 use kinesis_shard::ShardId;
 
 use super::consumer::{CONSUMER_ARN, named_consumer, not_found};
@@ -77,14 +79,17 @@ fn run(
         return Err(ServiceError::dry_run());
     }
     let limits = engine.limits_in_force();
-    let cut = call.strike.and_then(|strike| match strike.verdict {
-        Verdict::CutSubscription { after } => Some(after),
-        _ => None,
-    });
+    let later = |after: Duration| now.saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+    let (cut_at, stall_at) = match call.strike.map(|strike| strike.verdict) {
+        Some(Verdict::CutSubscription { after }) => (Some(later(after)), None),
+        Some(Verdict::StallSubscription { after }) => (None, Some(later(after))),
+        _ => (None, None),
+    };
     let terms = Terms {
         position,
         bytes_per_second: limits.map(|limits| limits.subscription_bytes_per_second),
-        cut_at: cut.map(|after| now.saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))),
+        cut_at,
+        stall_at,
     };
     let target = Target { generation: stream.generation, address, place };
     let ticket = engine.subscribe(target, Subscription::new(now, terms));

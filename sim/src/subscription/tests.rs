@@ -57,7 +57,7 @@ impl World {
 }
 
 fn from(position: u64) -> Terms {
-    Terms { position, bytes_per_second: None, cut_at: None }
+    Terms { position, bytes_per_second: None, cut_at: None, stall_at: None }
 }
 
 fn gone() -> ServiceError {
@@ -282,6 +282,25 @@ fn a_cut_breaks_the_connection_at_its_time() {
     let mut at_once = Subscription::new(START, Terms { cut_at: Some(START), ..from(1) });
     assert_eq!(world.next(&mut at_once, START), Step::Open);
     assert_eq!(world.next(&mut at_once, START), Step::Break);
+}
+
+#[test]
+fn a_stall_lets_neither_news_nor_an_end_through() {
+    let mut world = World::new();
+    let mut subscription = world.open(Terms { stall_at: Some(START + 700), ..from(1) });
+    assert_eq!(world.next(&mut subscription, START), Step::WaitUntil(START + 700));
+    world.put(START + 600, 1);
+    assert_eq!(world.push(&mut subscription, START + 600).count, 1);
+    world.put(START + 700, 1);
+    for later in [700, 5_700, 400_000] {
+        let step = world.next(&mut subscription, START + later);
+        assert!(matches!(step, Step::WaitUntil(at) if at > START + later), "{step:?}");
+    }
+    subscription.refused(gone());
+    assert!(matches!(world.next(&mut subscription, START + 400_000), Step::WaitUntil(_)));
+    let mut stopped = world.open(Terms { stall_at: Some(START), ..from(1) });
+    stopped.stopped(START);
+    assert_eq!(world.next(&mut stopped, START), Step::End, "a server that stops waits for nobody");
 }
 
 #[test]

@@ -37,6 +37,26 @@ async fn a_cut_at_once_still_lets_the_call_return() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stalled_subscription_is_open_and_silent_until_another_takes_its_place() {
+    let (sim, client, consumer) = simple(1).await;
+    let stall = Verdict::StallSubscription { after: Duration::from_secs(6) };
+    let rule = sim.rule(Rule::operation("SubscribeToShard").times(1).then(stall));
+    let mut reader = Reader::open(&client, &consumer, SHARD, start(TrimHorizon)).await;
+    put(&client, "k", b"a").await;
+    assert_eq!(payloads(&reader.next().await), ["a"]);
+    let continuation = reader.next().await.continuation_sequence_number().to_owned();
+    put(&client, "k", b"b").await;
+    assert_eq!(payloads(&reader.next().await), ["b"]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    put(&client, "k", b"c").await;
+    let silence = tokio::time::timeout(Duration::from_mins(20), reader.try_next()).await;
+    assert!(silence.is_err(), "beyond the five minutes that a subscription lives: {silence:?}");
+    assert_eq!((rule.hits(), sim.subscription_count()), (1, 1));
+    let mut reader = Reader::open(&client, &consumer, SHARD, after(&continuation)).await;
+    assert_eq!(reader.records(2).await, ["b", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn rules_select_subscriptions_by_consumer_and_shard() {
     let (sim, client, consumer) = simple(2).await;
     let other = register(&client, "other").await;

@@ -55,6 +55,7 @@ enum VerdictForm {
     LoseAnswer,
     ExpireIterator,
     CutSubscription { after_ms: u64 },
+    StallSubscription { after_ms: u64 },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -141,6 +142,7 @@ impl VerdictForm {
             Verdict::LoseAnswer => Self::LoseAnswer,
             Verdict::ExpireIterator => Self::ExpireIterator,
             Verdict::CutSubscription { after } => Self::CutSubscription { after_ms: millis(after) },
+            Verdict::StallSubscription { after } => Self::StallSubscription { after_ms: millis(after) },
         }
     }
 
@@ -163,6 +165,9 @@ impl VerdictForm {
             Self::ExpireIterator => Verdict::ExpireIterator,
             Self::CutSubscription { after_ms } => {
                 Verdict::CutSubscription { after: Duration::from_millis(after_ms) }
+            }
+            Self::StallSubscription { after_ms } => {
+                Verdict::StallSubscription { after: Duration::from_millis(after_ms) }
             }
         })
     }
@@ -201,6 +206,7 @@ mod tests {
             r#""lose_answer""#,
             r#""expire_iterator""#,
             r#"{"cut_subscription":{"after_ms":1000}}"#,
+            r#"{"stall_subscription":{"after_ms":1000}}"#,
         ];
         for verdict in verdicts {
             let text = format!(r#"{{"verdict":{verdict}}}"#);
