@@ -114,6 +114,14 @@ pub enum WorkerError {
         /// The stream's name or ARN.
         stream: Arc<str>,
     },
+    /// The stream was deleted and made again. Read with the leases of the earlier one, it would lose records.
+    #[error(
+        "stream \"{stream}\" was deleted and made again: delete its leases to begin anew, or use another application name"
+    )]
+    StreamReplaced {
+        /// The stream's name or ARN.
+        stream: Arc<str>,
+    },
     /// The lease store cannot be used, and trying again would not help.
     #[error(transparent)]
     Store(LeaseStoreError),

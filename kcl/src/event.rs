@@ -155,6 +155,12 @@ pub enum ConsumerEvent {
         /// Its name or ARN.
         stream: Arc<str>,
     },
+    /// The stream was deleted, and another one has its name. One of several streams is then read under leases of its own,
+    /// from its first record on.
+    StreamReplaced {
+        /// Its name or ARN.
+        stream: Arc<str>,
+    },
     /// One of several streams is read from now on.
     StreamFollowed {
         /// Its name or ARN.
@@ -318,6 +324,7 @@ impl ConsumerEvent {
             | Self::LatestReopened { .. }
             | Self::ShardVanished { .. }
             | Self::StreamVanished { .. }
+            | Self::StreamReplaced { .. }
             | Self::AggregateOutOfRange { .. }
             | Self::BatchSkipped { .. }
             | Self::LeaseUnreadable { .. }
@@ -354,6 +361,7 @@ impl ConsumerEvent {
             | Self::ShardStuck { shard, .. }
             | Self::ShardMovesAgain { shard, .. } => Some(shard),
             Self::StreamVanished { .. }
+            | Self::StreamReplaced { .. }
             | Self::StreamFollowed { .. }
             | Self::StreamLeft { .. }
             | Self::StreamNotReadable { .. }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use kinesis_shard::{Checkpoint, HashKeyRange, SequenceNumber, Shard, ShardId};
 
 use crate::config::InitialPosition;
+pub(crate) use crate::streams::Gone;
 
 // Where to go on.
 mod position;
@@ -210,7 +211,7 @@ pub(crate) enum FetchStep {
     /// Nothing until an answer arrives or a batch is taken.
     Idle,
     /// The stream does not exist any more.
-    StreamGone,
+    StreamGone(Gone),
 }
 
 /// The result of a step that called the service.

@@ -24,7 +24,7 @@ use crate::processor::RecordProcessorFactory;
 use crate::shard_consumer::End;
 use crate::shard_task::{Context, ShardTask, Worker};
 use crate::stats::ConsumerStats;
-use crate::streams::{Follower, Readable};
+use crate::streams::{Follower, Listings, Readable};
 use crate::transport::{SdkTransport, Transport};
 use crate::watchdog::{Thresholds, Watchdog};
 
@@ -134,8 +134,10 @@ impl Scheduler {
             }
             transport.prepare(config.retrieval_mode).await?;
             let context = Context::new(Arc::clone(&worker), Arc::clone(&config), Arc::clone(&transport) as _);
-            readable.insert("".into(), Arc::new(context));
-            Keeper::new(store, transport, config.clock.clone(), settings)
+            let context = Arc::new(context);
+            readable.insert("".into(), Arc::clone(&context));
+            let listings = Arc::new(Listings { transport, context });
+            Keeper::new(store, listings, config.clock.clone(), settings)
         };
         let shared = Arc::new(Shared {
             worker,

@@ -214,8 +214,8 @@ impl ShardTask {
         match fetcher.next(now, self.holding.room()) {
             FetchStep::WaitUntil(instant) => Some(instant),
             FetchStep::Idle => None,
-            FetchStep::StreamGone => {
-                self.context.stream_vanished();
+            FetchStep::StreamGone(gone) => {
+                self.context.stream_gone(gone);
                 None
             }
             step => {

@@ -9,7 +9,11 @@ use crate::config::InitialPosition;
 // Begins and ends the reading of streams.
 mod follower;
 
-pub(crate) use follower::{Follower, Readable};
+// Whether a stream is still the one that it was: pure.
+mod watch;
+
+pub(crate) use follower::{Follower, Listings, Readable};
+pub(crate) use watch::{Gone, StreamWatch};
 
 /// The streams that an application of several reads. Clones are the same set, which may change while workers run.
 ///
@@ -18,7 +22,8 @@ pub(crate) use follower::{Follower, Readable};
 /// back and stay in the table, and it goes on from there when it is added again.
 ///
 /// Lease keys have the Java library's form, `<account>:<stream>:<creation epoch>:<shard id>`; so a stream that was deleted
-/// and made again is another one, and begins anew.
+/// and made again is another one, and begins anew: from its first record if this worker read the earlier one, whatever the
+/// initial position, as the application was there all the time.
 ///
 /// ```
 /// use kcl::{ConsumerConfig, InitialPosition, StreamSet};

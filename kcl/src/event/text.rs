@@ -83,6 +83,12 @@ impl fmt::Display for ConsumerEvent {
             Self::StreamVanished { stream } => {
                 write!(f, "stream \"{stream}\" no longer exists: create it, or stop reading it")
             }
+            Self::StreamReplaced { stream } => {
+                write!(
+                    f,
+                    "stream \"{stream}\" was deleted and made again: it is another stream, its earlier leases are of no use"
+                )
+            }
             Self::StreamFollowed { stream } => write!(f, "stream \"{stream}\" is read from now on"),
             Self::StreamLeft { stream } => write!(f, "stream \"{stream}\" is not read any more"),
             Self::StreamNotReadable { stream, error } => {

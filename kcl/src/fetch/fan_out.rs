@@ -20,10 +20,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kinesis_shard::{Backoff, ShardId, limits};
 
-use super::confirmation::{Confirmation, Verdict};
+use super::confirmation::{Confirmation, Doubt, Verdict};
 use super::position::Position;
 use super::{
-    FetchAnswer, FetchEvent, FetchStep, Fetched, Fetcher, Listing, Pushed, ReadError, ReadFrom, Room,
+    FetchAnswer, FetchEvent, FetchStep, Fetched, Fetcher, Gone, Listing, Pushed, ReadError, ReadFrom, Room,
     SubscriptionEvent,
 };
 
@@ -57,12 +57,10 @@ enum State {
     Open {
         heard: bool,
     },
-    /// The list of shards decides. `at_end`: the last event looked like the end.
-    Confirming {
-        at_end: bool,
-    },
+    /// The list of shards decides.
+    Confirming(Doubt),
     Ended,
-    StreamGone,
+    StreamGone(Gone),
 }
 
 /// See the module's diagram.
@@ -141,8 +139,10 @@ impl FanOut {
             ReadError::Throttled => self.events.push_back(FetchEvent::Throttled),
             error => {
                 match &error {
-                    ReadError::NotFound => self.state = State::Confirming { at_end: false },
-                    ReadError::InvalidArgument(_) => self.events.extend(self.position.refused()),
+                    ReadError::NotFound => self.state = State::Confirming(Doubt::Missing),
+                    ReadError::InvalidArgument(_) if self.position.is_number() => {
+                        self.state = State::Confirming(Doubt::Refused);
+                    }
                     _ => {}
                 }
                 self.events.push_back(FetchEvent::Failed(self.position.explain(error)));
@@ -176,7 +176,7 @@ impl FanOut {
         self.close();
         self.events.extend(event);
         if missing {
-            self.state = State::Confirming { at_end: false };
+            self.state = State::Confirming(Doubt::Missing);
         }
         // One that was of use is followed by the next at once.
         if missing || !heard {
@@ -222,7 +222,7 @@ impl FanOut {
                 self.events.push_back(FetchEvent::InvalidAnswer("neither a continuation nor children"));
                 // With records it may have been cut short; without any it looks like the end.
                 if event.records.is_empty() {
-                    self.state = State::Confirming { at_end: true };
+                    self.state = State::Confirming(Doubt::AtEnd);
                 } else {
                     self.close();
                 }
@@ -245,17 +245,22 @@ impl FanOut {
     }
 
     fn listed(&mut self, now: Instant, listing: Listing) -> usize {
-        let State::Confirming { at_end } = self.state else {
+        let State::Confirming(doubt) = self.state else {
             panic!("a listing arrived in {:?}, which asked for none", self.state);
         };
-        let (verdict, event) = self.confirmation.judge(at_end, listing);
+        let (verdict, event) = self.confirmation.judge(doubt, self.position.newest(), listing);
         self.events.extend(event);
         match verdict {
             Verdict::Ended(children) | Verdict::Gone(children) => {
                 self.state = State::Ended;
                 return self.queue(Fetched::new(now, Vec::new(), None, Some(children)));
             }
-            Verdict::StreamGone => self.state = State::StreamGone,
+            Verdict::StreamGone(gone) => self.state = State::StreamGone(gone),
+            Verdict::StillThere if doubt == Doubt::Refused => {
+                self.state = State::Closed;
+                self.events.extend(self.position.refused());
+                return 0;
+            }
             Verdict::StillThere => self.close(),
             Verdict::Undecided => {}
         }
@@ -268,7 +273,7 @@ impl Fetcher for FanOut {
     fn next(&mut self, now: Instant, room: Room) -> FetchStep {
         match self.state {
             State::Ended => return FetchStep::Idle,
-            State::StreamGone => return FetchStep::StreamGone,
+            State::StreamGone(gone) => return FetchStep::StreamGone(gone),
             _ if self.calling || !self.may_receive(room) => return FetchStep::Idle,
             State::Open { .. } => {
                 self.calling = true;
@@ -277,9 +282,9 @@ impl Fetcher for FanOut {
                     expected_bytes: self.expected_bytes().min(room.bytes),
                 };
             }
-            State::Closed | State::Confirming { .. } => {}
+            State::Closed | State::Confirming(_) => {}
         }
-        let confirming = matches!(self.state, State::Confirming { .. });
+        let confirming = matches!(self.state, State::Confirming(_));
         let due = if confirming { self.not_before } else { self.subscribe_at() };
         if let Some(due) = due.filter(|due| now < *due) {
             return FetchStep::WaitUntil(due);

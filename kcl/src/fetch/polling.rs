@@ -18,11 +18,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kinesis_shard::{Backoff, ShardId};
 
-use super::confirmation::{Confirmation, Verdict};
+use super::confirmation::{Confirmation, Doubt, Verdict};
 use super::position::Position;
 use super::{
-    ChildShard, FetchAnswer, FetchEvent, FetchStep, Fetched, Fetcher, GetRecordsAnswer, Listing, ReadError,
-    ReadFrom, Room, ShardIterator,
+    ChildShard, FetchAnswer, FetchEvent, FetchStep, Fetched, Fetcher, GetRecordsAnswer, Gone, Listing,
+    ReadError, ReadFrom, Room, ShardIterator,
 };
 
 // How much to ask for.
@@ -55,12 +55,10 @@ pub(crate) struct PollingSettings {
 enum State {
     Closed,
     Reading(ShardIterator),
-    /// The list of shards decides. `at_end`: the last answer had no next iterator and no records.
-    Confirming {
-        at_end: bool,
-    },
+    /// The list of shards decides.
+    Confirming(Doubt),
     Ended,
-    StreamGone,
+    StreamGone(Gone),
 }
 
 /// See the module's diagram.
@@ -116,8 +114,10 @@ impl Polling {
             }
             Err(error) => {
                 match &error {
-                    ReadError::NotFound => self.state = State::Confirming { at_end: false },
-                    ReadError::InvalidArgument(_) => self.events.extend(self.position.refused()),
+                    ReadError::NotFound => self.state = State::Confirming(Doubt::Missing),
+                    ReadError::InvalidArgument(_) if self.position.is_number() => {
+                        self.state = State::Confirming(Doubt::Refused);
+                    }
                     _ => {}
                 }
                 self.failed(now, self.position.explain(error));
@@ -150,7 +150,7 @@ impl Polling {
                         return 0;
                     }
                     ReadError::InvalidArgument(_) => self.reopen(),
-                    ReadError::NotFound => self.state = State::Confirming { at_end: false },
+                    ReadError::NotFound => self.state = State::Confirming(Doubt::Missing),
                     // The iterator is still good: nothing was consumed.
                     _ => {}
                 }
@@ -197,7 +197,7 @@ impl Polling {
             // Neither an iterator nor children. With records it may be a truncated answer: read on behind them. Without
             // any it looks like the end, which the list of shards has to confirm.
             None if answer.records.is_empty() => {
-                self.state = State::Confirming { at_end: true };
+                self.state = State::Confirming(Doubt::AtEnd);
                 self.events.push_back(FetchEvent::InvalidAnswer("neither a next iterator nor children"));
                 self.pause(now);
                 None
@@ -229,14 +229,19 @@ impl Polling {
     }
 
     fn listed(&mut self, now: Instant, listing: Listing) -> usize {
-        let State::Confirming { at_end } = self.state else {
+        let State::Confirming(doubt) = self.state else {
             panic!("a listing arrived in {:?}, which asked for none", self.state);
         };
-        let (verdict, event) = self.confirmation.judge(at_end, listing);
+        let (verdict, event) = self.confirmation.judge(doubt, self.position.newest(), listing);
         self.events.extend(event);
         match verdict {
             Verdict::Ended(children) | Verdict::Gone(children) => return self.end(now, children),
-            Verdict::StreamGone => self.state = State::StreamGone,
+            Verdict::StreamGone(gone) => self.state = State::StreamGone(gone),
+            Verdict::StillThere if doubt == Doubt::Refused => {
+                self.state = State::Closed;
+                self.events.extend(self.position.refused());
+                return 0;
+            }
             Verdict::StillThere => self.reopen(),
             Verdict::Undecided => {}
         }
@@ -254,7 +259,7 @@ impl Fetcher for Polling {
     fn next(&mut self, now: Instant, room: Room) -> FetchStep {
         match self.state {
             State::Ended => return FetchStep::Idle,
-            State::StreamGone => return FetchStep::StreamGone,
+            State::StreamGone(gone) => return FetchStep::StreamGone(gone),
             _ if self.call_began.is_some() || !self.may_read(room) => return FetchStep::Idle,
             _ => {}
         }
@@ -270,8 +275,10 @@ impl Fetcher for Polling {
                 limit: self.appetite.limit(room),
                 expected_bytes: self.appetite.expected_bytes(room),
             },
-            State::Confirming { .. } => FetchStep::ListShards,
-            State::Closed | State::Ended | State::StreamGone => FetchStep::OpenIterator(self.position.next()),
+            State::Confirming(_) => FetchStep::ListShards,
+            State::Closed | State::Ended | State::StreamGone(_) => {
+                FetchStep::OpenIterator(self.position.next())
+            }
         }
     }
 

@@ -33,6 +33,20 @@ impl Position {
         }
     }
 
+    /// The newest sequence number that is known: nothing of the shard up to it is needed any more.
+    pub(crate) fn newest(&self) -> Option<SequenceNumber> {
+        let started_at = match self.start {
+            ReadFrom::At(number) | ReadFrom::After(number) => Some(number),
+            ReadFrom::TrimHorizon | ReadFrom::Latest | ReadFrom::AtTimestamp(_) => None,
+        };
+        self.continuation.max(self.last_read).max(started_at)
+    }
+
+    /// Whether a number is what would be opened now, so that a refusal means that the service does not know it.
+    pub(crate) fn is_number(&self) -> bool {
+        matches!(self.next(), ReadFrom::At(_) | ReadFrom::After(_))
+    }
+
     /// What `LATEST` means from now on.
     pub(crate) fn pin(&mut self, at: SystemTime) {
         if self.start == ReadFrom::Latest {
@@ -58,9 +72,8 @@ impl Position {
         (self.opened_before && self.next() == ReadFrom::Latest).then_some(FetchEvent::LatestReopened)
     }
 
-    /// The service refused the position as an argument: it is older than the retention, or of a stream that was made anew
-    /// under the same name. Both go on with what there is; positions up to the checkpoint are filtered later, so at worst
-    /// nothing is repeated.
+    /// The service refused the position as an argument, though the stream is the same: it is older than the retention.
+    /// Reading goes on with what there is; positions up to the checkpoint are filtered later, so nothing is repeated.
     pub(crate) fn refused(&mut self) -> Option<FetchEvent> {
         let (ReadFrom::At(checkpoint) | ReadFrom::After(checkpoint)) = self.next() else { return None };
         self.from_horizon = true;

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use crate::processor::RecordProcessorFactory;
 use crate::reports::Reports;
 use crate::shard_consumer::End;
 use crate::stats::Stats;
+use crate::streams::Gone;
 use crate::transport::Transport;
 
 /// What all shards of a worker share.
@@ -50,6 +52,12 @@ pub(crate) struct Context {
     vanished: AtomicBool,
 }
 
+impl fmt::Debug for Context {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Context").field("stream", &self.config.stream).finish_non_exhaustive()
+    }
+}
+
 impl Deref for Context {
     type Target = Worker;
 
@@ -67,17 +75,27 @@ impl Context {
         Self { worker, config, transport, leave: Bell::default(), vanished: AtomicBool::new(false) }
     }
 
-    /// The service does not know the stream any more: the end of an application of one stream.
-    pub(crate) fn stream_vanished(&self) {
+    /// The stream is not there any more: the end of an application of one stream.
+    pub(crate) fn stream_gone(&self, gone: Gone) {
         if self.vanished.swap(true, Ordering::SeqCst) {
             return;
         }
         let stream = Arc::clone(&self.config.stream);
-        self.reports.events.emit(ConsumerEvent::StreamVanished { stream: Arc::clone(&stream) });
+        let (event, error) = match gone {
+            Gone::Deleted => (
+                ConsumerEvent::StreamVanished { stream: Arc::clone(&stream) },
+                WorkerError::StreamGone { stream },
+            ),
+            Gone::Replaced => (
+                ConsumerEvent::StreamReplaced { stream: Arc::clone(&stream) },
+                WorkerError::StreamReplaced { stream },
+            ),
+        };
+        self.reports.events.emit(event);
         if self.config.streams.is_some() {
             self.streams.ring();
         } else {
-            self.fail(WorkerError::StreamGone { stream });
+            self.fail(error);
         }
     }
 
@@ -91,7 +109,7 @@ impl Context {
         }
     }
 
-    /// Whether the service does not know the stream any more.
+    /// Whether the stream is not there any more.
     pub(crate) fn has_vanished(&self) -> bool {
         self.vanished.load(Ordering::SeqCst)
     }

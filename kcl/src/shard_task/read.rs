@@ -59,7 +59,9 @@ pub(super) async fn read(
             };
             Read::of(FetchAnswer::Shards(listing))
         }
-        FetchStep::WaitUntil(_) | FetchStep::Idle | FetchStep::StreamGone => panic!("{step:?} calls nobody"),
+        FetchStep::WaitUntil(_) | FetchStep::Idle | FetchStep::StreamGone(_) => {
+            panic!("{step:?} calls nobody")
+        }
     }
 }
 

@@ -40,3 +40,5 @@ mod processing;
 mod resharding;
 mod scanning;
 mod streams;
+mod streams_replaced;
+mod streams_ways;

@@ -9,11 +9,11 @@ use crate::world::{Act, Kind, World, texts};
 
 const GRACE: Duration = Duration::from_secs(10);
 
-fn config(set: &StreamSet, worker: &str) -> ConsumerConfig {
+pub(crate) fn config(set: &StreamSet, worker: &str) -> ConsumerConfig {
     ConsumerConfig::multi_stream("app", set.clone(), worker).with_seed(5)
 }
 
-async fn put(world: &World, stream: &str, texts: Vec<String>) {
+pub(crate) async fn put(world: &World, stream: &str, texts: Vec<String>) {
     let client = world.sim.client_named("producer");
     for text in texts {
         let put = client.put_record().stream_name(stream).partition_key(text.as_str());
@@ -22,7 +22,7 @@ async fn put(world: &World, stream: &str, texts: Vec<String>) {
 }
 
 /// The texts that processors of one stream were given, in order of the calls.
-fn texts_of(world: &World, stream: &str) -> Vec<String> {
+pub(crate) fn texts_of(world: &World, stream: &str) -> Vec<String> {
     let text = |event: crate::world::Event| match event.kind {
         Kind::Record { text, .. } if *event.stream == *stream => Some(text),
         _ => None,
@@ -30,13 +30,13 @@ fn texts_of(world: &World, stream: &str) -> Vec<String> {
     world.events().into_iter().filter_map(text).collect()
 }
 
-fn sorted(mut texts: Vec<String>) -> Vec<String> {
+pub(crate) fn sorted(mut texts: Vec<String>) -> Vec<String> {
     texts.sort();
     texts
 }
 
 /// The stream parts of the rows' keys.
-fn parts(world: &World) -> Vec<String> {
+pub(crate) fn parts(world: &World) -> Vec<String> {
     let mut parts: Vec<_> =
         world.store.rows().iter().map(|row| row.key.stream_identifier().unwrap().to_owned()).collect();
     parts.dedup();

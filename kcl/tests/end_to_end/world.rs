@@ -8,8 +8,8 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use kcl::{
     BoxError, Checkpoint, Checkpointer, ConsumerConfig, ConsumerEvent, EventSink, ExtendedSequenceNumber,
-    InitializationInput, Lease, LeaseLostInput, MemoryLeaseStore, ProcessRecordsInput, RecordProcessor,
-    Scheduler, ShardEndedInput, ShardId, ShutdownRequestedInput, StreamShard, UserRecord,
+    InitializationInput, Lease, LeaseLostInput, LeaseStore, MemoryLeaseStore, ProcessRecordsInput,
+    RecordProcessor, Scheduler, ShardEndedInput, ShardId, ShutdownRequestedInput, StreamShard, UserRecord,
 };
 use kinesis_shard::{AggregatedRecordWriter, Payload, parse_aggregated};
 use kinesis_sim::Sim;
@@ -122,10 +122,14 @@ impl World {
     }
 
     pub(crate) async fn configured(&self, config: ConsumerConfig) -> Scheduler {
+        self.on_store(config, Arc::new(self.store.clone())).await
+    }
+
+    /// A worker whose leases are somewhere else than in the world's own table.
+    pub(crate) async fn on_store(&self, config: ConsumerConfig, store: Arc<dyn LeaseStore>) -> Scheduler {
         let world = self.clone();
         let worker = config.worker_id().to_string();
         let client = self.sim.client_named(worker.clone());
-        let store = Arc::new(self.store.clone());
         let news = Arc::clone(&self.news);
         let config =
             config.with_events(EventSink::hook(move |event| news.lock().unwrap().push(event.clone())));

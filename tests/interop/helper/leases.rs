@@ -3,6 +3,8 @@
 //! ```text
 //! key  owner  counter  checkpoint  sub  owner-switches  pending  sub  state-in-hex  parents  children  hash-keys
 //! ```
+//!
+//! Of an application of several streams also the stream and the shard of each.
 
 use kcl::lease::{
     CheckpointUpdate, DynamoDbLeaseStore, Lease, LeaseStore, MetaUpdate, NewLease, PendingCheckpoint, Write,
@@ -25,30 +27,50 @@ pub(crate) struct Arguments {
     /// Make the table and its rows before they are printed.
     #[arg(long)]
     make: bool,
+    /// The table of an application of several streams.
+    #[arg(long)]
+    streams: bool,
 }
+
+const STREAMS: [&str; 2] = ["123456789012:clicks:1690000000", "123456789012:orders:1700000000"];
 
 pub(crate) async fn run(arguments: Arguments) -> Result<String, Problem> {
     let store = DynamoDbLeaseStore::new(&dynamodb(&arguments.dynamodb), arguments.table.as_str());
     store.prepare().await?;
-    if arguments.make {
-        make(&store).await?;
+    if arguments.make && arguments.streams {
+        for stream in STREAMS {
+            make(&store, Some(stream)).await?;
+        }
+    } else if arguments.make {
+        make(&store, None).await?;
+        let key = LeaseKey::new(format!("{}:shardId-000000000003", STREAMS[1]));
+        created(&store, NewLease::child(key, [ShardId::from_index(1)], None)).await?;
     }
     let leases = store.list().await?;
     if store.skipped_items() > 0 {
         return Err(format!("{} items could not be read", store.skipped_items()).into());
     }
-    let mut lines: Vec<_> = leases.iter().map(row).collect();
+    let line = |lease: &Lease| {
+        let stream = lease.key.stream_identifier().filter(|_| arguments.streams);
+        let stream = stream.map(|stream| format!("\t{stream}\t{}", lease.key.shard_id()));
+        row(lease) + &stream.unwrap_or_default()
+    };
+    let mut lines: Vec<_> = leases.iter().map(line).collect();
     lines.sort();
     Ok(lines.join("\n"))
 }
 
 /// One row of every kind, each by the operations that a worker makes it with.
-async fn make(store: &DynamoDbLeaseStore) -> Result<(), Problem> {
+async fn make(store: &DynamoDbLeaseStore, stream: Option<&str>) -> Result<(), Problem> {
     let at = |text: &str, sub| Checkpoint::parse(text, sub);
     let shard = |index: u64| ShardId::from_index(index);
+    let key = |index: u64| match stream {
+        Some(stream) => LeaseKey::new(format!("{stream}:{}", shard(index))),
+        None => LeaseKey::from(&shard(index)),
+    };
     let worker = WorkerId::new("worker-a");
     let new = |index: u64, checkpoint| NewLease {
-        key: LeaseKey::from(&shard(index)),
+        key: key(index),
         checkpoint,
         parents: Vec::new(),
         hash_key_range: None,
@@ -63,22 +85,15 @@ async fn make(store: &DynamoDbLeaseStore) -> Result<(), Problem> {
         new(2, Checkpoint::AtTimestamp),
         NewLease { hash_key_range: Some(range), ..new(3, Checkpoint::TrimHorizon) },
         // The children of a split and of a merge.
-        NewLease::child(LeaseKey::from(&shard(4)), [shard(0)], None),
-        NewLease::child(LeaseKey::from(&shard(5)), [shard(1), shard(2)], None),
+        NewLease::child(key(4), [shard(0)], None),
+        NewLease::child(key(5), [shard(1), shard(2)], None),
         new(6, Checkpoint::TrimHorizon),
         new(7, Checkpoint::TrimHorizon),
-        NewLease::child(
-            LeaseKey::new("123456789012:orders:1700000000:shardId-000000000003"),
-            [shard(1)],
-            None,
-        ),
     ] {
-        if !store.create_if_absent(lease).await? {
-            return Err("the table is not empty".into());
-        }
+        created(store, lease).await?;
     }
     // Owned, renewed, checkpointed in the middle of an aggregate, then prepared further on.
-    let mut lease = taken(store, &LeaseKey::from(&shard(6)), &worker).await?;
+    let mut lease = taken(store, &key(6), &worker).await?;
     lease = applied(store.renew(&lease.key, lease.counter, false).await?)?;
     let position = ExtendedSequenceNumber::new(number.parse()?, 17);
     let pending = PendingCheckpoint {
@@ -88,13 +103,18 @@ async fn make(store: &DynamoDbLeaseStore) -> Result<(), Problem> {
     let update = CheckpointUpdate { checkpoint: Checkpoint::from(position), pending: Some(pending) };
     applied(store.checkpoint(&lease.key, lease.counter, update).await?)?;
     // At its end, with children; and given back.
-    lease = taken(store, &LeaseKey::from(&shard(7)), &worker).await?;
+    lease = taken(store, &key(7), &worker).await?;
     let children = MetaUpdate { children: Some(vec![shard(8), shard(9)]), ..MetaUpdate::default() };
     applied(store.update_meta(&lease.key, children).await?)?;
     let update = CheckpointUpdate { checkpoint: Checkpoint::ShardEnd, pending: None };
     lease = applied(store.checkpoint(&lease.key, lease.counter, update).await?)?;
     applied(store.release(&lease.key, &lease.owners(), lease.counter).await?)?;
     Ok(())
+}
+
+async fn created(store: &DynamoDbLeaseStore, lease: NewLease) -> Result<(), Problem> {
+    let is_new = store.create_if_absent(lease).await?;
+    if is_new { Ok(()) } else { Err("the table is not empty".into()) }
 }
 
 async fn taken(store: &DynamoDbLeaseStore, key: &LeaseKey, worker: &WorkerId) -> Result<Lease, Problem> {

@@ -13,7 +13,7 @@ dynamodb=$("$root/tests/interop/dynamodb/start.sh" "$scratch") || { [ $? = 75 ] 
 later_stop "$(cat "$scratch/dynamodb.pid")"
 at=http://127.0.0.1:$dynamodb
 
-# java_rows <table> [make]
+# java_rows <table> [make] [streams]
 java_rows() {
     # Unquoted on purpose: $java is a command with its options.
     # shellcheck disable=SC2086
@@ -29,6 +29,7 @@ same() {
 }
 
 "$helper" leases --dynamodb "$at" --table ours --make >"$scratch/ours" || fail 'kcl could not make rows'
+"$helper" leases --dynamodb "$at" --table our-streams --make --streams >"$scratch/our-streams" || fail 'kcl could not make rows'
 for version in 2.7.2 3.5.1; do
     build_java kcl $version
     java_rows ours >"$scratch/ours-by-java"
@@ -38,5 +39,14 @@ for version in 2.7.2 3.5.1; do
     same "the table of the KCL $version" "$scratch/java" "$scratch/java-by-us"
     # Both sides were told to make the same rows, and did, each in its own way.
     same "our table and that of the KCL $version" "$scratch/ours" "$scratch/java"
+    # The same of an application of several streams, which has a table of its own.
+    java_rows our-streams streams >"$scratch/streams-by-java"
+    same 'our table of several streams' "$scratch/our-streams" "$scratch/streams-by-java"
+    java_rows "java-streams-$version" make streams >"$scratch/java-streams"
+    "$helper" leases --dynamodb "$at" --table "java-streams-$version" --streams >"$scratch/java-streams-by-us" ||
+        fail "kcl could not read Java's rows"
+    same "the table of several streams of the KCL $version" "$scratch/java-streams" "$scratch/java-streams-by-us"
+    same "our table of several streams and that of the KCL $version" "$scratch/our-streams" "$scratch/java-streams"
 done
-echo "$name: $(wc -l <"$scratch/ours") rows of every kind are the same for our kcl and the KCL 2.7.2 and 3.5.1, whoever made them"
+echo "$name: $(wc -l <"$scratch/ours") rows of every kind, and $(wc -l <"$scratch/our-streams") of an application of several streams," \
+    "are the same for our kcl and the KCL 2.7.2 and 3.5.1, whoever made them"

@@ -246,7 +246,7 @@ fn not_found_never_ends_a_shard_by_itself() {
         for _ in 0..3 {
             rig.list(Listing::StreamNotFound);
         }
-        assert_eq!(rig.step().0, FetchStep::StreamGone);
+        assert_eq!(rig.step().0, FetchStep::StreamGone(Gone::Deleted));
     }
 }
 
@@ -283,11 +283,22 @@ fn what_comes_again_is_not_handed_over_twice() {
 fn a_position_that_is_refused_goes_on_at_the_oldest_record_and_tells_of_the_gap() {
     let mut rig = Rig::new(ReadFrom::At(number(5)));
     rig.subscribe(ReadFrom::At(number(5)), Err(ReadError::InvalidArgument("too old".into())));
+    rig.list(Listing::Shards(vec![listed(0, None, true)]));
     assert!(rig.events().contains(&FetchEvent::CheckpointTrimmed { checkpoint: number(5), first: None }));
     rig.subscribe(ReadFrom::TrimHorizon, Ok(()));
     rig.push(Pushed::Event(event(&[], Some(20))));
     rig.push(Pushed::Closed);
     rig.subscribe(ReadFrom::After(number(20)), Ok(()));
+}
+
+#[test]
+fn a_position_of_an_earlier_stream_of_this_name_is_the_end_of_that_stream() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon, 7);
+    rig.push(Pushed::Closed);
+    rig.subscribe(ReadFrom::After(number(7)), Err(ReadError::InvalidArgument("not of this stream".into())));
+    let younger = Shard { starting_sequence_number: number(50), ..listed(0, None, true) };
+    rig.list(Listing::Shards(vec![younger]));
+    assert_eq!(rig.step().0, FetchStep::StreamGone(Gone::Replaced));
 }
 
 #[test]

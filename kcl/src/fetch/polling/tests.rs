@@ -329,7 +329,7 @@ fn a_stream_is_gone_only_when_three_lists_say_so() {
     for _ in 0..3 {
         rig.list(Listing::StreamNotFound);
     }
-    assert_eq!(rig.step(), FetchStep::StreamGone);
+    assert_eq!(rig.step(), FetchStep::StreamGone(Gone::Deleted));
     let mut rig = Rig::open(ReadFrom::TrimHorizon);
     rig.read(Err(ReadError::NotFound));
     rig.list(Listing::StreamNotFound);
@@ -342,6 +342,8 @@ fn a_checkpoint_older_than_the_retention_goes_on_at_the_horizon_and_is_told() {
     let mut rig = Rig::new(ReadFrom::At(number(5)));
     rig.step();
     rig.answer(FetchAnswer::Iterator(Err(ReadError::InvalidArgument("too old".into()))));
+    rig.list(Listing::Failed("timeout".into()));
+    rig.list(Listing::Shards(vec![listed(0, None, true)]));
     rig.reopen(ReadFrom::TrimHorizon);
     let trimmed = FetchEvent::CheckpointTrimmed { checkpoint: number(5), first: None };
     assert!(rig.events().contains(&trimmed));
@@ -349,6 +351,24 @@ fn a_checkpoint_older_than_the_retention_goes_on_at_the_horizon_and_is_told() {
     rig.drain();
     rig.read(Err(ReadError::ExpiredIterator));
     rig.reopen(ReadFrom::After(number(9)));
+}
+
+/// Its numbers are older than the shard: nothing of the present stream may be read under the leases of the earlier one.
+#[test]
+fn a_position_of_an_earlier_stream_of_this_name_is_no_gap_but_the_end_of_that_stream() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    rig.read(Ok(records(&[4], 1)));
+    rig.drain();
+    rig.read(Err(ReadError::NotFound));
+    let younger = |id| Shard { starting_sequence_number: number(50), ..listed(id, None, true) };
+    rig.list(Listing::Shards(vec![younger(0)]));
+    assert_eq!(rig.step(), FetchStep::StreamGone(Gone::Replaced));
+    let mut rig = Rig::new(ReadFrom::At(number(5)));
+    rig.step();
+    rig.answer(FetchAnswer::Iterator(Err(ReadError::InvalidArgument("not of this stream".into()))));
+    rig.list(Listing::Shards(vec![younger(0)]));
+    assert_eq!(rig.step(), FetchStep::StreamGone(Gone::Replaced));
+    assert!(!rig.events().iter().any(|event| matches!(event, FetchEvent::CheckpointTrimmed { .. })));
 }
 
 #[test]

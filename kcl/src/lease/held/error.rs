@@ -43,7 +43,8 @@ impl From<SyncError> for HeldLeaseError {
         match error {
             SyncError::Store(error) => Self::Store(error),
             SyncError::Shards(error) => Self::Shards(error),
-            SyncError::Inconsistent => Self::Resharding,
+            // A lease of a stream that was made again is being given back.
+            SyncError::Inconsistent | SyncError::Replaced => Self::Resharding,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::event::{ConsumerEvent, Events};
 use crate::lease::calls::Calls;
 use crate::lease::sync::{self, Absences};
 use crate::lease::{Lease, LeaseKey, LeaseStoreError, NewLease, Operation, identity};
+use crate::streams::{Gone, StreamWatch};
 
 /// How many leases are created or deleted at one time.
 const AT_ONE_TIME: usize = 16;
@@ -35,6 +36,9 @@ pub(crate) trait ListShards: Send + Sync + std::fmt::Debug {
     async fn identity(&self) -> Result<Option<Arc<str>>, ListShardsError> {
         Ok(None)
     }
+
+    /// Told when listings show that the stream is not there any more.
+    fn gone(&self, _: Gone) {}
 }
 
 /// Why a sync did nothing, or not everything.
@@ -44,6 +48,8 @@ pub(crate) enum SyncError {
     Shards(ListShardsError),
     /// The listing was made in the middle of a reshard.
     Inconsistent,
+    /// The listing is of another stream of the same name.
+    Replaced,
 }
 
 impl SyncError {
@@ -65,6 +71,7 @@ impl std::fmt::Display for SyncError {
             Self::Inconsistent => {
                 f.write_str("the listed shards do not fit together: a reshard is under way")
             }
+            Self::Replaced => f.write_str("the stream was deleted and made again: its leases are left alone"),
         }
     }
 }
@@ -99,6 +106,7 @@ pub(crate) struct ShardSync {
     shards: Arc<dyn ListShards>,
     initial: Checkpoint,
     absences: Mutex<Absences>,
+    watch: Mutex<StreamWatch>,
     events: Events,
     /// The stream part of the lease keys; empty in an application of one stream.
     part: Arc<str>,
@@ -116,7 +124,15 @@ impl ShardSync {
             InitialPosition::Latest => Checkpoint::Latest,
             InitialPosition::AtTimestamp(_) => Checkpoint::AtTimestamp,
         };
-        Self { calls, shards, initial, absences: Mutex::new(Absences::default()), events, part: "".into() }
+        Self {
+            calls,
+            shards,
+            initial,
+            absences: Mutex::default(),
+            watch: Mutex::default(),
+            events,
+            part: "".into(),
+        }
     }
 
     /// The same for one stream among several.
@@ -134,7 +150,7 @@ impl ShardSync {
         let stream = self.shards.identity().await?;
         let mut contradiction = stream.as_deref().and_then(|stream| identity::contradiction(leases, stream));
         if contradiction.is_none() && identity::says_nothing(leases) {
-            let listed = self.shards.list_shards(WhichShards::All).await?;
+            let listed = self.list(WhichShards::All).await?;
             contradiction = identity::contradiction_of_positions(leases, &listed);
         }
         if let Some(what) = contradiction {
@@ -164,7 +180,7 @@ impl ShardSync {
         if leases.is_empty() {
             return self.begin().await;
         }
-        let listed = self.shards.list_shards(WhichShards::All).await?;
+        let listed = self.list(WhichShards::All).await?;
         if !sync::is_consistent(&listed) {
             return Err(SyncError::Inconsistent);
         }
@@ -188,8 +204,25 @@ impl ShardSync {
         Ok(Synced { listed: ids(&listed), passed: sync::passed(&listed, &leases), created, deleted })
     }
 
+    /// The shards, unless they are of another stream by now.
+    async fn list(&self, which: WhichShards) -> Result<Vec<Shard>, SyncError> {
+        let listed = self.shards.list_shards(which).await;
+        let gone = {
+            let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+            match &listed {
+                Ok(shards) => watch.listed(shards),
+                Err(ListShardsError::NotFound { .. }) => watch.not_found(),
+                Err(_) => None,
+            }
+        };
+        if let Some(gone) = gone {
+            self.shards.gone(gone);
+        }
+        if gone == Some(Gone::Replaced) { Err(SyncError::Replaced) } else { Ok(listed?) }
+    }
+
     async fn begin(&self) -> Result<Synced, SyncError> {
-        let listed = self.shards.list_shards(WhichShards::AtInitialPosition).await?;
+        let listed = self.list(WhichShards::AtInitialPosition).await?;
         if !sync::covers_everything(&listed) {
             return Err(SyncError::Inconsistent);
         }

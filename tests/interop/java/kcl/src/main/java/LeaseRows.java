@@ -15,6 +15,7 @@ import software.amazon.awssdk.regions.Region;
 import software.amazon.awssdk.services.dynamodb.DynamoDbAsyncClient;
 import software.amazon.awssdk.services.dynamodb.model.BillingMode;
 import software.amazon.kinesis.common.HashKeyRangeForLease;
+import software.amazon.kinesis.common.StreamIdentifier;
 import software.amazon.kinesis.leases.Lease;
 import software.amazon.kinesis.leases.LeaseSerializer;
 import software.amazon.kinesis.leases.MultiStreamLease;
@@ -29,45 +30,71 @@ import software.amazon.kinesis.retrieval.kpl.ExtendedSequenceNumber;
 public final class LeaseRows {
     private static final String NUMBER = "49590338271490256608559692538361571095921575989136588898";
 
-    /** Arguments: the endpoint of DynamoDB, the table, and "make" to make the table and its rows first. */
+    private static final List<String> STREAMS =
+            List.of("123456789012:clicks:1690000000", "123456789012:orders:1700000000");
+
+    /**
+     * Arguments: the endpoint of DynamoDB, the table, "make" to make the table and its rows first, "streams" for the table
+     * of an application of several streams.
+     */
     public static void main(String[] arguments) throws Exception {
         try (DynamoDbAsyncClient client = DynamoDbAsyncClient.builder()
                 .endpointOverride(URI.create(arguments[0]))
                 .region(Region.US_EAST_1)
                 .credentialsProvider(StaticCredentialsProvider.create(AwsBasicCredentials.create("any", "any")))
                 .build()) {
-            DynamoDBLeaseRefresher leases = refresher(arguments[1], client, new DynamoDBLeaseSerializer());
-            if (arguments.length > 2) {
+            List<String> words = List.of(arguments).subList(2, arguments.length);
+            boolean several = words.contains("streams");
+            DynamoDBLeaseRefresher multiStream = refresher(arguments[1], client, new DynamoDBMultiStreamLeaseSerializer());
+            DynamoDBLeaseRefresher leases =
+                    several ? multiStream : refresher(arguments[1], client, new DynamoDBLeaseSerializer());
+            if (words.contains("make")) {
                 leases.createLeaseTableIfNotExists();
                 if (!leases.waitUntilLeaseTableExists(1, 60)) {
                     throw new IllegalStateException("the table did not come");
                 }
-                make(leases);
-                makeMultiStream(refresher(arguments[1], client, new DynamoDBMultiStreamLeaseSerializer()));
+                if (several) {
+                    for (String stream : STREAMS) {
+                        make(leases, stream);
+                    }
+                } else {
+                    make(leases, null);
+                    makeMultiStream(multiStream);
+                }
             }
             TreeSet<String> rows = new TreeSet<>();
-            for (Lease lease : leases.listLeases()) {
-                rows.add(row(lease));
+            if (several) {
+                // As a worker looks for them: by the attribute that names the stream.
+                for (String stream : STREAMS) {
+                    for (Lease lease : leases.listLeasesForStream(StreamIdentifier.multiStreamInstance(stream))) {
+                        MultiStreamLease of = (MultiStreamLease) lease;
+                        rows.add(String.join("\t", row(lease), of.streamIdentifier(), of.shardId()));
+                    }
+                }
+            } else {
+                for (Lease lease : leases.listLeases()) {
+                    rows.add(row(lease));
+                }
             }
             System.out.println(String.join("\n", rows));
         }
     }
 
     /** One row of every kind, each by the operations that a worker makes it with. */
-    private static void make(DynamoDBLeaseRefresher leases) throws Exception {
-        create(leases, lease(0, ExtendedSequenceNumber.TRIM_HORIZON));
-        create(leases, lease(1, ExtendedSequenceNumber.LATEST));
-        create(leases, lease(2, ExtendedSequenceNumber.AT_TIMESTAMP));
-        Lease ranged = lease(3, ExtendedSequenceNumber.TRIM_HORIZON);
+    private static void make(DynamoDBLeaseRefresher leases, String stream) throws Exception {
+        create(leases, lease(stream, 0, ExtendedSequenceNumber.TRIM_HORIZON));
+        create(leases, lease(stream, 1, ExtendedSequenceNumber.LATEST));
+        create(leases, lease(stream, 2, ExtendedSequenceNumber.AT_TIMESTAMP));
+        Lease ranged = lease(stream, 3, ExtendedSequenceNumber.TRIM_HORIZON);
         ranged.hashKeyRange(new HashKeyRangeForLease(
                 BigInteger.ZERO, new BigInteger("340282366920938463463374607431768211455")));
         create(leases, ranged);
         // The children of a split and of a merge.
-        create(leases, lease(4, ExtendedSequenceNumber.TRIM_HORIZON, shard(0)));
-        create(leases, lease(5, ExtendedSequenceNumber.TRIM_HORIZON, shard(1), shard(2)));
+        create(leases, lease(stream, 4, ExtendedSequenceNumber.TRIM_HORIZON, shard(0)));
+        create(leases, lease(stream, 5, ExtendedSequenceNumber.TRIM_HORIZON, shard(1), shard(2)));
 
         // Owned, renewed, checkpointed in the middle of an aggregate, then prepared further on.
-        Lease owned = lease(6, ExtendedSequenceNumber.TRIM_HORIZON);
+        Lease owned = lease(stream, 6, ExtendedSequenceNumber.TRIM_HORIZON);
         create(leases, owned);
         done(leases.takeLease(owned, "worker-a"));
         done(leases.renewLease(owned));
@@ -78,7 +105,7 @@ public final class LeaseRows {
         done(leases.updateLease(owned));
 
         // At its end, with children; and given back.
-        Lease ended = lease(7, ExtendedSequenceNumber.TRIM_HORIZON);
+        Lease ended = lease(stream, 7, ExtendedSequenceNumber.TRIM_HORIZON);
         create(leases, ended);
         done(leases.takeLease(ended, "worker-a"));
         ended.childShardIds(List.of(shard(8), shard(9)));
@@ -115,9 +142,16 @@ public final class LeaseRows {
         return String.format("shardId-%012d", index);
     }
 
-    private static Lease lease(int index, ExtendedSequenceNumber checkpoint, String... parents) {
+    private static Lease lease(String stream, int index, ExtendedSequenceNumber checkpoint, String... parents) {
         Lease lease = new Lease();
         lease.leaseKey(shard(index));
+        if (stream != null) {
+            MultiStreamLease of = new MultiStreamLease();
+            of.streamIdentifier(stream);
+            of.shardId(shard(index));
+            of.leaseKey(MultiStreamLease.getLeaseKey(stream, shard(index)));
+            lease = of;
+        }
         lease.leaseCounter(0L);
         lease.ownerSwitchesSinceCheckpoint(0L);
         lease.checkpoint(checkpoint);
