@@ -97,6 +97,7 @@ impl Calls {
             Operation::Take { expected, worker } => store.take(key, expected, &worker).await,
             Operation::Assign { expected, worker } => store.assign(key, &expected, &worker).await,
             Operation::StartHandoff { from, to } => store.start_handoff(key, &from, &to).await,
+            Operation::EndHandoff { expected, owner } => store.end_handoff(key, &expected, &owner).await,
             Operation::Release { expected, counter } => store.release(key, &expected, counter).await,
             Operation::Checkpoint { expected, update } => store.checkpoint(key, expected, update).await,
             Operation::UpdateMeta(update) => store.update_meta(key, update).await,

@@ -167,6 +167,16 @@ macro_rules! lease_store_by_operation {
                 self.execute(key, $crate::lease::Operation::StartHandoff { from, to }).await
             }
 
+            async fn end_handoff(
+                &self,
+                key: &$crate::lease::LeaseKey,
+                expected: &$crate::lease::Owners,
+                owner: &$crate::lease::WorkerId,
+            ) -> Result<$crate::lease::Write, $crate::lease::LeaseStoreError> {
+                let (expected, owner) = (expected.clone(), owner.clone());
+                self.execute(key, $crate::lease::Operation::EndHandoff { expected, owner }).await
+            }
+
             async fn release(
                 &self,
                 key: &$crate::lease::LeaseKey,

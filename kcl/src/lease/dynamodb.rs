@@ -226,6 +226,12 @@ impl DynamoDbLeaseStore {
             Operation::StartHandoff { from, to } => {
                 self.update(key, &Change::start_handoff(&from, &to)).await
             }
+            Operation::EndHandoff { expected, .. } if expected.checkpoint_owner.is_none() => {
+                self.refuse(key).await
+            }
+            Operation::EndHandoff { expected, owner } => {
+                self.update(key, &Change::end_handoff(&expected, &owner)).await
+            }
             Operation::Release { expected, counter } => {
                 self.update(key, &Change::release(&expected, counter)).await
             }

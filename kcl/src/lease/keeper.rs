@@ -133,7 +133,7 @@ impl Keeper {
                     () = ended.news() => running.drop_ended(clock.now()),
                     () = clock.sleep_until(wake_at) => {}
                 }
-                if running.ending && running.taking.is_empty() && running.releasing.is_empty() {
+                if running.has_ended() {
                     return Ok(());
                 }
             }
@@ -156,9 +156,13 @@ struct Running {
     taking: BTreeSet<LeaseKey>,
     left_behind: BTreeMap<LeaseKey, BTreeSet<LeaseCounter>>,
     asked: BTreeSet<LeaseKey>,
+    /// Requests for leases under way.
+    asking: BTreeSet<LeaseKey>,
+    /// Leases that went to somebody who did not ask, and may have left a mark with this worker's name.
+    moved: BTreeSet<LeaseKey>,
     /// Rows that hold no lease that can be read, as they were told.
     broken: BTreeSet<String>,
-    /// Leases that came too late and are being given back.
+    /// Leases that came too late and are being given back, and those that were asked for and are not wanted any more.
     releasing: BTreeSet<LeaseKey>,
     /// Nothing more is taken.
     stopping: bool,
@@ -187,6 +191,8 @@ impl Running {
             taking: BTreeSet::new(),
             left_behind: BTreeMap::new(),
             asked: BTreeSet::new(),
+            asking: BTreeSet::new(),
+            moved: BTreeSet::new(),
             broken: BTreeSet::new(),
             releasing: BTreeSet::new(),
             stopping: false,
@@ -198,6 +204,28 @@ impl Running {
     fn stop_taking(&mut self) {
         self.stopping = true;
         self.agenda.stop_taking();
+        for key in self.asked.clone() {
+            self.give_up_claim(key);
+        }
+    }
+
+    /// Nobody must hand a lease over to a worker that is going: it would stand still for the failover time.
+    fn give_up_claim(&mut self, key: LeaseKey) {
+        // While a request or a take is under way its answer comes first.
+        let settled = !self.asking.contains(&key) && !self.taking.contains(&key);
+        if settled && self.asked.remove(&key) {
+            self.releasing.insert(key.clone());
+            let hands = self.hands.clone();
+            self.jobs.push(Box::pin(async move {
+                jobs::give_up_claim(hands, key.clone()).await;
+                Done::Released(key)
+            }));
+        }
+    }
+
+    /// Nothing more is wanted, and nothing is left half way.
+    fn has_ended(&self) -> bool {
+        self.ending && self.taking.is_empty() && self.asking.is_empty() && self.releasing.is_empty()
     }
 
     fn begin(&mut self, due: Due) {
@@ -240,7 +268,11 @@ impl Running {
             }
             Done::Took(key, counter, tenure) => self.took(key, counter, tenure.map(|tenure| *tenure)),
             Done::Asked(key, marked) => {
-                if !marked {
+                self.asking.remove(&key);
+                if self.stopping {
+                    // Also when it seems to have failed: a mark whose answer was lost stands all the same.
+                    self.give_up_claim(key);
+                } else if !marked {
                     self.asked.remove(&key);
                 }
             }
@@ -255,8 +287,9 @@ impl Running {
             Done::Delivered(taken) => return Ok(!taken),
             Done::Released(key) => {
                 self.releasing.remove(&key);
-                tracing::debug!(lease_key = %key, "released a lease that came too late");
+                tracing::debug!(lease_key = %key, "gave back what came too late");
             }
+            Done::Cleared => {}
         }
         Ok(false)
     }
@@ -349,6 +382,18 @@ impl Running {
             }
         }
         self.left_behind.retain(|key, _| rows.contains_key(key));
+        self.moved.retain(|key| rows.contains_key(key));
+        // With such a mark the row could not be asked for, by anybody.
+        for (key, row) in rows.into_iter().filter(|(key, _)| self.moved.contains(*key)) {
+            let ours = row.checkpoint_owner.as_ref() == Some(me) && !self.held.contains_key(key);
+            if let Some(owner) = row.owner.clone().filter(|owner| ours && owner != me) {
+                let clear = jobs::clear_mark(self.hands.clone(), key.clone(), owner);
+                self.jobs.push(Box::pin(async move {
+                    clear.await;
+                    Done::Cleared
+                }));
+            }
+        }
     }
 
     fn make(&mut self, one: Move) {
@@ -366,6 +411,7 @@ impl Running {
             }
             Move::Ask { key, from } => {
                 self.asked.insert(key.clone());
+                self.asking.insert(key.clone());
                 let ask = async move { Done::Asked(key.clone(), jobs::ask(hands, key, from).await) };
                 self.jobs.push(Box::pin(ask));
             }
@@ -377,10 +423,14 @@ impl Running {
         let Some(tenure) = tenure else {
             // If a take in doubt landed after all, the row it made is ours to take again. A row of somebody else with
             // that counter does not name this worker.
-            self.left_behind.insert(key, BTreeSet::from([counter, counter.next()]));
+            self.left_behind.insert(key.clone(), BTreeSet::from([counter, counter.next()]));
+            if self.stopping {
+                self.give_up_claim(key);
+            }
             return;
         };
         self.asked.remove(&key);
+        self.moved.remove(&key);
         self.left_behind.remove(&key);
         let held = HeldLease::new(self.hands.clone(), tenure, self.next_tenure);
         self.next_tenure += 1;
@@ -441,7 +491,12 @@ impl Running {
                     self.agenda.sync_soon(now);
                 }
                 // Somebody else is there, or somebody may take it: a worker that was alone looks again.
-                Some(_) => self.agenda.scan_soon(now),
+                Some(end) => {
+                    if matches!(end, End::Moved(_)) {
+                        self.moved.insert(key);
+                    }
+                    self.agenda.scan_soon(now);
+                }
             }
         }
     }

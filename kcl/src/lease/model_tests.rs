@@ -186,7 +186,8 @@ impl World {
 
     /// L1, L2, C5: owners raise the counter by one, and only the owner checkpoints.
     fn judge_write(&self, request: &Request, after: &Lease) -> Result<(), String> {
-        let marks = matches!(request.operation, Operation::StartHandoff { .. });
+        let marks =
+            matches!(request.operation, Operation::StartHandoff { .. } | Operation::EndHandoff { .. });
         let next = if marks { self.row.counter } else { self.row.counter.next() };
         assert_eq!(after.counter, next, "L2");
         assert!(
@@ -301,7 +302,6 @@ impl World {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "one match over what a worker of the model may do")]
     fn act(&mut self, index: usize) {
         let local = self.local(index);
         if !self.awake(index) {
@@ -311,23 +311,10 @@ impl World {
             draw if draw < 5 => {
                 // A crash: all is forgotten, what was sent is on its way.
                 self.reach("crashed");
-                let (rate, id) = (self.workers[index].rate, self.workers[index].id.clone());
-                let fresh = Worker {
-                    id,
-                    rate,
-                    tenure: None,
-                    seen: Observations::default(),
-                    left_behind: BTreeMap::from([(key(1), BTreeSet::from([self.row.counter]))]),
-                    asked: BTreeSet::new(),
-                    waiting: None,
-                    retry: None,
-                    take_in_doubt: None,
-                    frozen_until: self.millis + self.rng.random_range(0..15_000),
-                    position: 0,
-                };
-                self.workers[index] = fresh;
+                self.start_again(index);
                 return;
             }
+            draw if draw < 200 && self.gives_up_claim(index) => return,
             draw if draw < 5 + self.freezes => {
                 self.reach("frozen");
                 self.workers[index].frozen_until = self.millis + self.rng.random_range(1_000..25_000);
@@ -377,6 +364,44 @@ impl World {
         if self.rng.random_range(0..10) == 0 {
             self.scan(index, local);
         }
+    }
+
+    /// The next process of this name, some time later.
+    fn start_again(&mut self, index: usize) {
+        let (rate, id) = (self.workers[index].rate, self.workers[index].id.clone());
+        self.workers[index] = Worker {
+            id,
+            rate,
+            tenure: None,
+            seen: Observations::default(),
+            left_behind: BTreeMap::from([(key(1), BTreeSet::from([self.row.counter]))]),
+            asked: BTreeSet::new(),
+            waiting: None,
+            retry: None,
+            take_in_doubt: None,
+            frozen_until: self.millis + self.rng.random_range(0..15_000),
+            position: 0,
+        };
+    }
+
+    /// A worker that waits for what it asked for stops: it takes the mark back, or frees what was handed over already.
+    fn gives_up_claim(&mut self, index: usize) -> bool {
+        let worker = &self.workers[index];
+        let waits = worker.tenure.is_none() && worker.waiting.is_none() && worker.take_in_doubt.is_none();
+        if !waits || worker.asked.is_empty() || self.row.owner.as_ref() != Some(&worker.id) {
+            return false;
+        }
+        let (expected, counter) = (self.row.owners(), self.row.counter);
+        let operation = if let Some(owner) = self.row.checkpoint_owner.clone() {
+            self.reach("mark taken back");
+            Operation::EndHandoff { expected, owner }
+        } else {
+            self.reach("handed over and freed");
+            Operation::Release { expected, counter }
+        };
+        self.send(index, operation, What::Other);
+        self.start_again(index);
+        true
     }
 
     fn scan(&mut self, index: usize, local: Instant) {
@@ -485,6 +510,8 @@ fn no_interleaving_gives_a_lease_two_believers() {
         "own row taken again",
         "crashed",
         "frozen",
+        "mark taken back",
+        "handed over and freed",
     ];
     for what in wanted {
         assert!(reached.get(what).is_some_and(|times| *times > 10), "{what} was hardly reached: {reached:?}");

@@ -39,6 +39,13 @@ pub enum Operation {
         /// Who is to have it.
         to: WorkerId,
     },
+    /// End a hand-over that will not take place.
+    EndHandoff {
+        /// The owner fields last known, with a hand-over.
+        expected: Owners,
+        /// Who owns the lease, as before.
+        owner: WorkerId,
+    },
     /// Give the lease up.
     Release {
         /// The owner fields last known.
@@ -71,6 +78,7 @@ impl Operation {
             Self::Take { .. } => "take",
             Self::Assign { .. } => "assign",
             Self::StartHandoff { .. } => "start handoff",
+            Self::EndHandoff { .. } => "end handoff",
             Self::Release { .. } => "release",
             Self::Checkpoint { .. } => "checkpoint",
             Self::UpdateMeta(_) => "update meta",
@@ -86,7 +94,11 @@ impl Operation {
             | Self::Checkpoint { expected, .. }
             | Self::Delete { expected }
             | Self::Release { counter: expected, .. } => Some(*expected),
-            Self::Create(_) | Self::Assign { .. } | Self::StartHandoff { .. } | Self::UpdateMeta(_) => None,
+            Self::Create(_)
+            | Self::Assign { .. }
+            | Self::StartHandoff { .. }
+            | Self::EndHandoff { .. }
+            | Self::UpdateMeta(_) => None,
         }
     }
 }
@@ -122,6 +134,9 @@ pub fn apply(row: Option<&Lease>, operation: &Operation) -> Verdict {
         Operation::Take { worker, .. } => Some(owned_by(row, worker)),
         Operation::Assign { expected, worker } => (*expected == row.owners()).then(|| owned_by(row, worker)),
         Operation::StartHandoff { from, to } => handed(row, from, to),
+        Operation::EndHandoff { expected, owner } => {
+            (*expected == row.owners() && row.checkpoint_owner.is_some()).then(|| unmarked(row, owner))
+        }
         Operation::Release { expected, .. } => (*expected == row.owners()).then(|| released(row)),
         Operation::Checkpoint { update, .. } => Some(checkpointed(row, update)),
         Operation::UpdateMeta(update) => Some(noted(row, update)),
@@ -149,6 +164,10 @@ fn owned_by(row: &Lease, worker: &WorkerId) -> Lease {
 fn handed(row: &Lease, from: &WorkerId, to: &WorkerId) -> Option<Lease> {
     let free = row.owner.as_ref() == Some(from) && row.checkpoint_owner.is_none() && from != to;
     free.then(|| Lease { owner: Some(to.clone()), checkpoint_owner: Some(from.clone()), ..row.clone() })
+}
+
+fn unmarked(row: &Lease, owner: &WorkerId) -> Lease {
+    Lease { owner: Some(owner.clone()), checkpoint_owner: None, ..row.clone() }
 }
 
 fn released(row: &Lease) -> Lease {
@@ -206,6 +225,18 @@ mod tests {
     }
 
     #[test]
+    fn a_handover_that_is_ended_leaves_the_row_as_it_was_before_it() {
+        let before = row(1, "ann", 4);
+        let start = Operation::StartHandoff { from: worker("ann"), to: worker("bob") };
+        let marked = becomes(&before, &start);
+        let end = Operation::EndHandoff { expected: marked.owners(), owner: worker("ann") };
+        assert_eq!(becomes(&marked, &end), before);
+        assert_eq!(apply(Some(&before), &end), Verdict::Refused);
+        let none = Operation::EndHandoff { expected: before.owners(), owner: worker("bob") };
+        assert_eq!(apply(Some(&before), &none), Verdict::Refused, "there is none to be ended");
+    }
+
+    #[test]
     fn a_handover_from_a_worker_to_itself_is_refused() {
         let same = Operation::StartHandoff { from: worker("ann"), to: worker("ann") };
         assert_eq!(apply(Some(&row(1, "ann", 4)), &same), Verdict::Refused);
@@ -232,6 +263,8 @@ mod tests {
             (owners.clone(), any_worker())
                 .prop_map(|(expected, worker)| Operation::Assign { expected, worker }),
             (any_worker(), any_worker()).prop_map(|(from, to)| Operation::StartHandoff { from, to }),
+            (owners.clone(), any_worker())
+                .prop_map(|(expected, owner)| Operation::EndHandoff { expected, owner }),
             (owners, counter.clone())
                 .prop_map(|(expected, counter)| Operation::Release { expected, counter }),
             (counter.clone(), update)
@@ -257,7 +290,10 @@ mod tests {
                 if let Some(expected) = operation.expected_counter() {
                     prop_assert_eq!(expected, before.counter);
                 }
-                let keeps = matches!(operation, Operation::StartHandoff { .. } | Operation::UpdateMeta(_));
+                let keeps = matches!(
+                    operation,
+                    Operation::StartHandoff { .. } | Operation::EndHandoff { .. } | Operation::UpdateMeta(_)
+                );
                 let next = if keeps { before.counter } else { before.counter.next() };
                 prop_assert_eq!(after.counter, next);
                 prop_assert!(after.checkpoint_owner.is_none() || after.owner.is_some());

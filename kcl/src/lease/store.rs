@@ -107,6 +107,19 @@ pub trait LeaseStore: Send + Sync + std::fmt::Debug {
         to: &WorkerId,
     ) -> Result<Write, LeaseStoreError>;
 
+    /// Ends a hand-over that will not take place: `owner` owns the lease, if the owner fields are `expected` and name a
+    /// hand-over. The counter stays, so that the owner's writes go on. A worker that stops takes back with it what it had
+    /// asked for.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or the answer was lost.
+    async fn end_handoff(
+        &self,
+        key: &LeaseKey,
+        expected: &Owners,
+        owner: &WorkerId,
+    ) -> Result<Write, LeaseStoreError>;
+
     /// Gives the lease up and raises the counter, if owner fields and counter are as expected. Without a hand-over the
     /// row is then free; with one it belongs to the new owner.
     ///

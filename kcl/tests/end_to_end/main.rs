@@ -21,7 +21,7 @@
 //! | C15 iterators | `faults_of_reading_neither_skip_nor_repeat`, `cut_subscriptions_neither_skip_nor_repeat` |
 //! | C16 bounded memory | `a_stalled_processor_stops_the_reads_of_its_shard` |
 //! | H1, H2 hand-over in order, without repeats | `a_lease_that_is_asked_for_lets_its_processor_checkpoint_first` |
-//! | H3 a hand-over cannot stick | `a_call_too_long_for_a_hand_over_ends_in_lease_lost_and_only_its_batch_comes_twice`, and `lease/model_tests.rs` |
+//! | H3 a hand-over cannot stick | `whoever_dies_stops_or_restarts_at_any_step_the_lease_goes_on`, `a_call_too_long_for_a_hand_over_ends_in_lease_lost_and_only_its_batch_comes_twice`, and `lease/model_tests.rs` |
 //! | H4 a shutdown ends | `a_processor_that_never_returns_is_stopped_by_force_at_the_end_of_the_grace` |
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
@@ -32,6 +32,7 @@ mod world;
 mod delivery;
 mod fan_out;
 mod handover;
+mod handover_steps;
 mod identity;
 mod leases;
 mod observing;

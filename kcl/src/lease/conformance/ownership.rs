@@ -202,6 +202,7 @@ async fn unknown_rows_are_refused(table: Table) -> Outcome {
         ("take", table.0.take(&key, zero, &ann()).await?),
         ("assign", table.0.assign(&key, &nobody, &ann()).await?),
         ("start handoff", table.0.start_handoff(&key, &ann(), &bob()).await?),
+        ("end handoff", table.0.end_handoff(&key, &nobody, &ann()).await?),
         ("release", table.0.release(&key, &nobody, zero).await?),
         ("checkpoint", table.0.checkpoint(&key, zero, update).await?),
         ("update meta", table.0.update_meta(&key, super::MetaUpdate::default()).await?),

@@ -20,6 +20,14 @@ pub(super) fn checks() -> Vec<Check> {
         check!(assign_owns, "an assignment sets the owner, raises the counter and ends a hand-over"),
         check!(handoff_marks, "a hand-over names both workers and leaves the counter alone"),
         check!(handoff_is_conditional, "a hand-over needs the right owner and no other hand-over"),
+        check!(
+            handoff_ends,
+            "a hand-over that is ended leaves the row as it was before it, with the counter of the owner's writes"
+        ),
+        check!(
+            handoff_ends_as_read,
+            "the end of a hand-over needs both owner fields as read, and a hand-over"
+        ),
         check!(release_frees, "a release removes the owner and raises the counter"),
         check!(release_is_conditional, "a release needs both owner fields and the counter as read"),
         check!(release_completes_handoff, "a release during a hand-over leaves the row to the new owner"),
@@ -94,6 +102,28 @@ async fn handoff_is_conditional(table: Table) -> Outcome {
     let marked = applied(table.0.start_handoff(&key(), &ann(), &bob()).await?)?;
     table.untouched(&marked, table.0.start_handoff(&key(), &ann(), &bob()).await?).await?;
     table.untouched(&marked, table.0.start_handoff(&key(), &bob(), &ann()).await?).await
+}
+
+async fn handoff_ends(table: Table) -> Outcome {
+    let row = table.owned(&key(), &ann()).await?;
+    let marked = applied(table.0.start_handoff(&key(), &ann(), &bob()).await?)?;
+    let renewed = applied(table.0.renew(&key(), row.counter, true).await?)?;
+    let ended = applied(table.0.end_handoff(&key(), &marked.owners(), &ann()).await?)?;
+    equal(&ended, &Lease { counter: renewed.counter, ..row })?;
+    equal(table.row(&key()).await?, ended.clone())?;
+    applied(table.0.renew(&key(), ended.counter, false).await?)?;
+    Ok(())
+}
+
+async fn handoff_ends_as_read(table: Table) -> Outcome {
+    let row = table.owned(&key(), &ann()).await?;
+    table.untouched(&row, table.0.end_handoff(&key(), &row.owners(), &bob()).await?).await?;
+    let marked = applied(table.0.start_handoff(&key(), &ann(), &bob()).await?)?;
+    let other = Owners { owner: Some(ann()), checkpoint_owner: Some(bob()) };
+    for owners in [row.owners(), other, Owners::default()] {
+        table.untouched(&marked, table.0.end_handoff(&key(), &owners, &ann()).await?).await?;
+    }
+    Ok(())
 }
 
 async fn release_frees(table: Table) -> Outcome {

@@ -54,6 +54,14 @@ impl Change {
             .set(CHECKPOINT_OWNER, item::text(from.as_str()))
     }
 
+    pub(super) fn end_handoff(expected: &Owners, owner: &WorkerId) -> Self {
+        Self::default()
+            .if_owned(expected)
+            .if_present(LEASE_KEY)
+            .set(LEASE_OWNER, item::text(owner.as_str()))
+            .remove(CHECKPOINT_OWNER)
+    }
+
     /// With a hand-over under way only the mark goes: the row then belongs to the one who asked.
     pub(super) fn release(expected: &Owners, counter: LeaseCounter) -> Self {
         let change = Self::default().raising(counter).if_owned(expected);

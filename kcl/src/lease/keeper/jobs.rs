@@ -8,7 +8,7 @@ use super::{KeeperError, KeeperSettings, SyncError, Synced};
 use crate::lease::assign::Why;
 use crate::lease::held::{Hands, HeldLease, answer};
 use crate::lease::tenure::{Answer, Next, Purpose, Tenure, Terms};
-use crate::lease::{Lease, LeaseCounter, LeaseKey, LeaseStoreError, Operation, WorkerId, Write};
+use crate::lease::{Lease, LeaseCounter, LeaseKey, LeaseStoreError, Operation, Owners, WorkerId, Write};
 
 /// News from a job.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) enum Done {
     /// A gained lease was handed to the one who processes it; false: nobody is there any more.
     Delivered(bool),
     Released(LeaseKey),
+    /// A row was relieved of a mark, or not.
+    Cleared,
 }
 
 /// Prepares the store and makes the first sync, for as long as it takes or until it cannot succeed.
@@ -130,6 +132,40 @@ pub(super) async fn ask(hands: Hands, key: LeaseKey, from: WorkerId) -> bool {
             tracing::debug!(lease_key = %key, %error, "asking for a lease failed");
             false
         }
+    }
+}
+
+/// Gives up what this worker has asked for and not got: the mark is taken back, so that the owner goes on, or the row that
+/// was handed over in the meantime is freed. What does not get through ends with the failover time.
+pub(super) async fn give_up_claim(hands: Hands, key: LeaseKey) {
+    let clock = hands.calls.clock();
+    let mut backoff = hands.calls.backoff(&key);
+    // The row may change between the two calls, but not often: mark, hand-over, somebody else's take.
+    for _ in 0..4 {
+        let row = match hands.calls.get(&key).await {
+            Ok(row) => row,
+            Err(error) => {
+                return tracing::info!(lease_key = %key, %error, "what was asked for is not taken back");
+            }
+        };
+        let Some(row) = row.filter(|row| row.owner.as_ref() == Some(&hands.worker)) else { return };
+        let operation = match row.checkpoint_owner.clone() {
+            Some(owner) => Operation::EndHandoff { expected: row.owners(), owner },
+            None => Operation::Release { expected: row.owners(), counter: row.counter },
+        };
+        match hands.calls.write(&key, &operation).await {
+            Ok(Write::Applied(_)) => return,
+            Ok(Write::Refused(_)) => {}
+            Err(_) => clock.sleep_until(clock.now() + backoff.next_delay()).await,
+        }
+    }
+}
+
+/// Takes the mark off a row that went from this worker to one that takes without asking, and leaves marks where they are.
+pub(super) async fn clear_mark(hands: Hands, key: LeaseKey, owner: WorkerId) {
+    let expected = Owners { owner: Some(owner.clone()), checkpoint_owner: Some(hands.worker.clone()) };
+    if let Err(error) = hands.calls.write(&key, &Operation::EndHandoff { expected, owner }).await {
+        tracing::debug!(lease_key = %key, %error, "a mark that is left over stays for now");
     }
 }
 

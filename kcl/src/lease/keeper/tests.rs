@@ -4,7 +4,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::lease::test_support::{D, Listing, at, even_shards, key, row, shard, worker};
-use crate::lease::{Fault, MemoryLeaseStore, Operation, StoreCall};
+use crate::lease::{Fault, MemoryLeaseStore, Operation, Owners, StoreCall};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -449,4 +449,29 @@ async fn the_same_seed_makes_the_same_history() {
         (store.rows(), store.writes(), store.calls())
     };
     assert_eq!(run().await, run().await);
+}
+
+/// A worker that takes without asking, as Java's 2.x workers do, leaves the mark of an earlier request where it was.
+#[tokio::test(start_paused = true)]
+async fn a_mark_that_is_left_over_on_a_row_that_moved_is_cleared_and_leaves_the_counter_alone() {
+    let (store, listing) = (MemoryLeaseStore::new(), Listing::of(even_shards(1)));
+    let mut ann = Node::start("ann", &store, &listing);
+    pass(2 * SECOND, &mut [&mut ann], &store).await;
+    let row = store.row(&key(0)).unwrap();
+    let counter = LeaseCounter::new(row.counter.get() + 1);
+    let (java, me) = (Some(worker("java")), Some(worker("ann")));
+    store.put_row(Lease { owner: java.clone(), checkpoint_owner: me.clone(), counter, ..row.clone() });
+    for renewals in 1..=10 {
+        pass(SECOND / 2, &mut [&mut ann], &store).await;
+        // It goes on renewing by what it knows, the counter.
+        let row = store.row(&key(0)).unwrap();
+        assert_eq!(row.counter.get(), counter.get() + renewals - 1);
+        assert!(store.renew(&key(0), row.counter, true).await.unwrap().is_applied());
+    }
+    assert_eq!(store.row(&key(0)).unwrap().owners(), Owners { owner: java, checkpoint_owner: None });
+    assert_eq!(writes(&store, "end handoff"), 1);
+    // A mark with our name on a row that we never had is somebody else's business.
+    store.put_row(Lease { owner: Some(worker("bob")), checkpoint_owner: me, key: key(7), ..row });
+    pass(3 * SECOND, &mut [&mut ann], &store).await;
+    assert_eq!(writes(&store, "end handoff"), 1);
 }
