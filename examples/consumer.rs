@@ -58,14 +58,11 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
 
     let enough = Arc::new(Notify::new());
     let (seen, wanted, stop) = (Arc::new(AtomicU64::new(0)), arguments.count, Arc::clone(&enough));
-    let mut scan =
-        kcl::scan(&stream.client, stream.name.as_str()).application("consumer").until(async move {
-            tokio::select! {
-                biased; // either ends the scan
-                _ = tokio::signal::ctrl_c() => {}
-                () = enough.notified() => {}
-            }
-        });
+    let scan = kcl::scan(&stream.client, stream.name.as_str()).application("consumer");
+    let mut scan = match wanted {
+        Some(_) => scan.until(async move { enough.notified().await }),
+        None => scan.until_ctrl_c(),
+    };
     if let Some(file) = arguments.checkpoints {
         scan = scan.store(Arc::new(SqliteLeaseStore::open(file, "consumer")?));
     }
