@@ -263,6 +263,8 @@ pub(crate) enum FetchEvent {
     ExpiredIterator,
     Throttled,
     Failed(ReadError),
+    /// The start time is refused again, as was told before.
+    StillTooEarly(ReadError),
     /// The answer contradicts itself (kcl.md 3.11) and was not used.
     InvalidAnswer(&'static str),
     /// Nothing had been read yet when LATEST had to be opened again: what was put in between is not read.

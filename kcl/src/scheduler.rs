@@ -102,8 +102,10 @@ impl Scheduler {
     /// `store` is where the workers of the application meet. `factory` makes one processor per shard gained.
     ///
     /// # Errors
-    /// When the configuration is not valid, the store cannot be used, or the stream does not exist or may not be read.
-    /// What may pass by itself (throttling, a stream that is being created) is not an error: the worker waits.
+    /// When the configuration is not valid, the store cannot be used, its leases are of another stream or of an earlier one
+    /// of the same name, or the stream does not exist or may not be read. What may pass by itself (throttling, a stream that
+    /// is being created) is not an error: the worker waits. If the question which stream the leases are of could not be
+    /// answered at the start, it is asked again before anything is read, and a refusal comes from [`wait`](Self::wait).
     ///
     /// # Panics
     /// Outside a tokio runtime with time enabled.
@@ -115,10 +117,12 @@ impl Scheduler {
     ) -> Result<Self, StartError> {
         config.validate()?;
         let config = Arc::new(config);
-        if let Err(source) = store.prepare().await
+        let application = Arc::clone(&config.application_name);
+        let prepared = store.prepare().await;
+        if let Err(source) = prepared.clone()
             && !source.is_retryable()
         {
-            return Err(StartError::Store { application: Arc::clone(&config.application_name), source });
+            return Err(StartError::Store { application, source });
         }
         let worker = Arc::new(Worker::new(Arc::clone(&config), Box::new(factory)));
         let settings = KeeperSettings { reports: worker.reports.clone(), ..settings(&config) };
@@ -137,7 +141,14 @@ impl Scheduler {
             let context = Arc::new(context);
             readable.insert("".into(), Arc::clone(&context));
             let listings = Arc::new(Listings { transport, context });
-            Keeper::new(store, listings, config.clock.clone(), settings)
+            let mut keeper = Keeper::new(store, listings, config.clock.clone(), settings);
+            if prepared.is_ok() {
+                keeper.check().await.map_err(|error| match error {
+                    KeeperError::Store(source) => StartError::Store { application, source },
+                    KeeperError::Shards(error) => error.into(),
+                })?;
+            }
+            keeper
         };
         let shared = Arc::new(Shared {
             worker,

@@ -145,7 +145,8 @@ impl FanOut {
                     }
                     _ => {}
                 }
-                self.events.push_back(FetchEvent::Failed(self.position.explain(error)));
+                let event = self.position.explain(error);
+                self.events.push_back(event);
             }
         }
     }

@@ -120,7 +120,13 @@ impl Polling {
                     }
                     _ => {}
                 }
-                self.failed(now, self.position.explain(error));
+                if error == ReadError::Throttled {
+                    self.events.push_back(FetchEvent::Throttled);
+                } else {
+                    let event = self.position.explain(error);
+                    self.events.push_back(event);
+                }
+                self.pause(now);
             }
         }
     }

@@ -17,11 +17,20 @@ pub(crate) struct Position {
     /// The position was refused; read from the oldest record instead until one is received.
     from_horizon: bool,
     opened_before: bool,
+    /// It was told that the service refuses the start time.
+    start_told: bool,
 }
 
 impl Position {
     pub(crate) fn new(start: ReadFrom) -> Self {
-        Self { start, last_read: None, continuation: None, from_horizon: false, opened_before: false }
+        Self {
+            start,
+            last_read: None,
+            continuation: None,
+            from_horizon: false,
+            opened_before: false,
+            start_told: false,
+        }
     }
 
     /// Where to open now.
@@ -54,11 +63,16 @@ impl Position {
         }
     }
 
-    /// What a refusal of this position means: nothing but a start time can be wrong only for now.
-    pub(crate) fn explain(&self, error: ReadError) -> ReadError {
+    /// What a refusal of this position means: nothing but a start time can be wrong only for now. That is told once, however
+    /// long it lasts.
+    pub(crate) fn explain(&mut self, error: ReadError) -> FetchEvent {
         match (error, self.next()) {
-            (ReadError::InvalidArgument(text), ReadFrom::AtTimestamp(_)) => ReadError::StartTime(text),
-            (error, _) => error,
+            (ReadError::InvalidArgument(text), ReadFrom::AtTimestamp(_)) => {
+                let told = std::mem::replace(&mut self.start_told, true);
+                let error = ReadError::StartTime(text);
+                if told { FetchEvent::StillTooEarly(error) } else { FetchEvent::Failed(error) }
+            }
+            (error, _) => FetchEvent::Failed(error),
         }
     }
 

@@ -46,6 +46,16 @@ struct Holding {
     tenure: Mutex<Tenure>,
     over: Notify,
     asked: Notify,
+    /// A note of what `LATEST` means may have landed untold.
+    pin_in_doubt: AtomicBool,
+}
+
+/// What `LATEST` means for a lease, in milliseconds since the epoch of the service's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pinned {
+    pub(crate) millis: u64,
+    /// It was written down just now, so what was opened is at that time; or else an earlier attempt was, and its answer lost.
+    pub(crate) just_now: bool,
 }
 
 /// What every held lease of a keeper shares.
@@ -71,6 +81,7 @@ impl HeldLease {
             tenure: Mutex::new(tenure),
             over: Notify::new(),
             asked: Notify::new(),
+            pin_in_doubt: AtomicBool::new(false),
         }))
     }
 
@@ -317,12 +328,16 @@ impl HeldLease {
         Ok(())
     }
 
-    /// Notes what `LATEST` means for this lease, in milliseconds since the epoch of the service's clock. Returns what stands
-    /// there: the first note stays.
-    pub(crate) async fn pin_latest(&self, millis: u64) -> Result<u64, HeldLeaseError> {
+    /// Notes what `LATEST` means for this lease. Returns what stands there: the first note stays.
+    pub(crate) async fn pin_latest(&self, millis: u64) -> Result<Pinned, HeldLeaseError> {
         let update = MetaUpdate { latest_pinned_at: Some(millis), ..MetaUpdate::default() };
+        // The service tells its time in whole seconds, so two attempts may tell the same and mean different ones.
+        let doubted = self.0.pin_in_doubt.swap(true, Ordering::Relaxed);
         match self.0.calls.note(self.key(), &update).await? {
-            Write::Applied(row) => Ok(row.latest_pinned_at.unwrap_or(millis)),
+            Write::Applied(row) => {
+                let stands = row.latest_pinned_at.unwrap_or(millis);
+                Ok(Pinned { millis: stands, just_now: stands == millis && !doubted })
+            }
             Write::Refused(_) => Err(self.lost_error()),
         }
     }

@@ -58,6 +58,8 @@ pub(crate) use syncs::Syncs;
 pub(crate) struct Keeper {
     hands: Hands,
     settings: KeeperSettings,
+    /// The table as it was at the start, if it was read already.
+    found: Option<Vec<Lease>>,
 }
 
 impl Keeper {
@@ -84,7 +86,18 @@ impl Keeper {
         let syncs = Arc::new(Syncs::new(calls.clone(), settings.reports.events.clone(), several));
         let ended = Arc::new(EndedLeases::default());
         let hands = Hands { worker: settings.worker_id.clone(), calls, syncs, ended };
-        Self { hands, settings }
+        Self { hands, settings, found: None }
+    }
+
+    /// Looks once whether the table is of this stream, so that a start can be refused. What may pass is no error: it is
+    /// looked at again once the keeper runs.
+    pub(crate) async fn check(&mut self) -> Result<(), KeeperError> {
+        match jobs::first_look(&self.hands).await.map_err(SyncError::into_fatal) {
+            Ok(leases) => self.found = Some(leases),
+            Err(Ok(fatal)) => return Err(fatal),
+            Err(Err(error)) => tracing::info!(%error, "the lease table cannot be looked at yet"),
+        }
+        Ok(())
     }
 
     /// Which streams are read.
@@ -174,9 +187,9 @@ struct Running {
 
 impl Running {
     fn new(keeper: Keeper, gained: mpsc::Sender<HeldLease>) -> Self {
-        let Keeper { hands, settings } = keeper;
+        let Keeper { hands, settings, found } = keeper;
         let jobs = FuturesUnordered::new();
-        let start = jobs::start(hands.clone(), settings.clone());
+        let start = jobs::start(hands.clone(), settings.clone(), found);
         let first: BoxFuture<'static, Done> = Box::pin(async { Done::Started(start.await) });
         jobs.push(first);
         Self {

@@ -168,8 +168,35 @@ impl Worker {
         seed
     }
 
+    /// Counts what is no news but in a log; the event, if it is news.
+    fn note_quietly(&self, progress: &Progress, event: FetchEvent) -> Option<FetchEvent> {
+        let (stats, now) = (&self.stats, self.clock.now());
+        match event {
+            FetchEvent::ExpiredIterator => {
+                stats.expired_iterator.one();
+                tracing::debug!("iterator expired, another is opened at the same position");
+            }
+            FetchEvent::Throttled => {
+                stats.get_records_throttled.one();
+                progress.read(ReadState::Throttled, now);
+                tracing::debug!("read limits of the shard are used up, reading slows down");
+            }
+            FetchEvent::StillTooEarly(error) => {
+                progress.read(ReadState::Failed(error.to_string().into()), now);
+            }
+            FetchEvent::SubscriptionInUse => {
+                stats.subscription_in_use.one();
+                progress.read(ReadState::Throttled, now);
+                tracing::debug!("another subscription of this consumer is in the way, it is tried again");
+            }
+            event => return Some(event),
+        }
+        None
+    }
+
     /// Counts and tells what happened while reading.
     pub(super) fn note(&self, progress: &Progress, event: FetchEvent) {
+        let Some(event) = self.note_quietly(progress, event) else { return };
         let stats = &self.stats;
         let shard = progress.shard().clone();
         let now = self.clock.now();
@@ -178,17 +205,10 @@ impl Worker {
             ConsumerEvent::ReadFailed { shard: shard.clone(), error }
         };
         let told = match event {
-            FetchEvent::ExpiredIterator => {
-                stats.expired_iterator.one();
-                tracing::debug!("iterator expired, another is opened at the same position");
-                return;
-            }
-            FetchEvent::Throttled => {
-                stats.get_records_throttled.one();
-                progress.read(ReadState::Throttled, now);
-                tracing::debug!("read limits of the shard are used up, reading slows down");
-                return;
-            }
+            FetchEvent::ExpiredIterator
+            | FetchEvent::Throttled
+            | FetchEvent::StillTooEarly(_)
+            | FetchEvent::SubscriptionInUse => return,
             FetchEvent::Failed(error) => {
                 stats.get_records_failures.one();
                 failed(error.to_string().into())
@@ -214,12 +234,6 @@ impl Worker {
                 stats.subscription_cuts.one();
                 let error = "it has sent nothing for too long, not even an empty event".into();
                 ConsumerEvent::SubscriptionCut { shard, error }
-            }
-            FetchEvent::SubscriptionInUse => {
-                stats.subscription_in_use.one();
-                progress.read(ReadState::Throttled, now);
-                tracing::debug!("another subscription of this consumer is in the way, it is tried again");
-                return;
             }
             FetchEvent::ShardGone => {
                 stats.gaps.one();

@@ -72,14 +72,11 @@ async fn open(context: &Context, lease: &HeldLease, from: ReadFrom) -> Read {
         Err(error) => return Read::of(FetchAnswer::Iterator(Err(error))),
     };
     match pinned(lease, from, opened.at).await {
-        Ok(pin) if pin == opened.at || pin.is_none() => {
-            Read { pinned: pin, ..Read::of(FetchAnswer::Iterator(Ok(opened.what))) }
-        }
-        // An attempt before this one wrote an earlier time down, and only its answer was lost.
-        Ok(pin) => {
-            let from = pin.map_or(from, ReadFrom::AtTimestamp);
-            let again = transport.open(&shard, from).await.map(|opened| opened.what);
-            Read { pinned: pin, ..Read::of(FetchAnswer::Iterator(again)) }
+        Ok(Pin::Not) => Read::of(FetchAnswer::Iterator(Ok(opened.what))),
+        Ok(Pin::Here(at)) => Read { pinned: Some(at), ..Read::of(FetchAnswer::Iterator(Ok(opened.what))) },
+        Ok(Pin::Earlier(at)) => {
+            let again = transport.open(&shard, ReadFrom::AtTimestamp(at)).await.map(|opened| opened.what);
+            Read { pinned: Some(at), ..Read::of(FetchAnswer::Iterator(again)) }
         }
         Err(error) => Read::of(FetchAnswer::Iterator(Err(error))),
     }
@@ -90,33 +87,43 @@ async fn subscribe(context: &Context, lease: &HeldLease, from: ReadFrom) -> Read
         Ok(opened) => opened,
         Err(error) => return Read::of(FetchAnswer::Subscribed(Err(error))),
     };
+    let subscribed = |pinned| Read {
+        pinned,
+        subscription: Some(opened.what),
+        ..Read::of(FetchAnswer::Subscribed(Ok(())))
+    };
     match pinned(lease, from, opened.at).await {
-        Ok(pin) if pin == opened.at || pin.is_none() => {
-            Read { answer: FetchAnswer::Subscribed(Ok(())), subscription: Some(opened.what), pinned: pin }
-        }
-        // As above; our own subscription is in the way of the one that is to take its place.
-        Ok(pin) => {
+        Ok(Pin::Not) => subscribed(None),
+        Ok(Pin::Here(at)) => subscribed(Some(at)),
+        // Our own subscription is in the way of the one that is to take its place.
+        Ok(Pin::Earlier(at)) => {
             let again = ReadError::InUse("it was opened earlier".into());
-            Read { pinned: pin, ..Read::of(FetchAnswer::Subscribed(Err(again))) }
+            Read { pinned: Some(at), ..Read::of(FetchAnswer::Subscribed(Err(again))) }
         }
         Err(error) => Read::of(FetchAnswer::Subscribed(Err(error))),
     }
 }
 
-/// Writes down what `LATEST` means, before anything behind it is read. The time that stands: the first one written.
-/// `None`: it was not `LATEST` that was opened, or the service did not tell the time.
-async fn pinned(
-    lease: &HeldLease,
-    from: ReadFrom,
-    opened_at: Option<SystemTime>,
-) -> Result<Option<SystemTime>, ReadError> {
-    let Some(at) = opened_at.filter(|_| from == ReadFrom::Latest) else { return Ok(None) };
+/// What `LATEST` means, once it was opened.
+enum Pin {
+    /// Nothing to be written down: something else was opened, or the service did not tell the time.
+    Not,
+    /// What was opened.
+    Here(SystemTime),
+    /// This time: an attempt before wrote it down, and only the answer was lost. What was opened is too late.
+    Earlier(SystemTime),
+}
+
+/// Writes down what `LATEST` means, before anything behind it is read.
+async fn pinned(lease: &HeldLease, from: ReadFrom, opened_at: Option<SystemTime>) -> Result<Pin, ReadError> {
+    let Some(at) = opened_at.filter(|_| from == ReadFrom::Latest) else { return Ok(Pin::Not) };
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
     let pinned = lease.pin_latest(millis).await.map_err(|error| {
         ReadError::Unavailable(format!("what LATEST means could not be written down: {error}").into())
     })?;
-    Ok(Some(SystemTime::UNIX_EPOCH + Duration::from_millis(pinned)))
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(pinned.millis);
+    Ok(if pinned.just_now { Pin::Here(at) } else { Pin::Earlier(at) })
 }
 
 async fn next_event(context: &Context, until: Instant, subscription: Option<Box<dyn EventStream>>) -> Read {

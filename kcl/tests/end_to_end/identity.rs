@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use kcl::{Checkpoint, ConsumerConfig, WorkerError};
+use kcl::lease::{Fault, StoreCall};
+use kcl::{Checkpoint, ConsumerConfig, Scheduler, StartError, WorkerError};
 
 use crate::world::{STREAM, World, texts};
 
@@ -18,14 +19,31 @@ async fn read_to_the_end() -> World {
     world
 }
 
+/// What the start says; and if the question cannot be answered then, what the worker says before it reads anything.
 async fn refusal(world: &World, config: ConsumerConfig) -> String {
     let before = world.store.writes();
+    let client = world.sim.client_named("bob");
+    let store = std::sync::Arc::new(world.store.clone());
+    let nobody = |_| -> crate::world::Nobody { unreachable!("no lease, no processor") };
+    let refused = Scheduler::start(&client, config.clone(), store, nobody).await;
+    let told = refused.map(drop).unwrap_err();
+    assert!(matches!(told, StartError::Store { .. }), "{told:?}");
+    assert!(world.store.rows().iter().all(|row| row.owner.is_none()));
+
+    let lost = std::sync::Mutex::new(2);
+    world.store.fail_by(move |call| {
+        let mut left = lost.lock().unwrap();
+        let fails = matches!(call, StoreCall::List) && *left > 0;
+        *left -= u32::from(fails);
+        fails.then_some(Fault::LoseAnswer)
+    });
     let worker = world.configured(config).await;
     let error = tokio::time::timeout(Duration::from_mins(1), worker.wait()).await.expect("it is refused");
     assert!(matches!(error, WorkerError::Store(_)), "{error:?}");
     assert_eq!(world.store.writes(), before, "nothing was written");
     worker.shutdown(Duration::from_secs(30)).await;
-    error.to_string()
+    assert!(told.to_string().contains(&error.to_string()), "{told}, then {error}");
+    told.to_string()
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,6 +34,7 @@ mod fan_out;
 mod handover;
 mod handover_steps;
 mod identity;
+mod latest;
 mod leases;
 mod observing;
 mod pausing;

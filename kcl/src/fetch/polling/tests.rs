@@ -372,6 +372,19 @@ fn a_position_of_an_earlier_stream_of_this_name_is_no_gap_but_the_end_of_that_st
 }
 
 #[test]
+fn a_start_time_that_is_refused_is_told_once_and_waited_for() {
+    let start = ReadFrom::AtTimestamp(SystemTime::UNIX_EPOCH + SECOND);
+    let mut rig = Rig::new(start);
+    for attempt in 0..5 {
+        assert_eq!(rig.step(), FetchStep::OpenIterator(start));
+        rig.answer(FetchAnswer::Iterator(Err(ReadError::InvalidArgument("in the future".into()))));
+        let told = FetchEvent::Failed(ReadError::StartTime("in the future".into()));
+        assert_eq!(rig.events().contains(&told), attempt == 0, "{attempt}");
+    }
+    rig.reopen(start);
+}
+
+#[test]
 fn a_first_record_behind_the_checkpoint_shows_a_gap_and_the_checkpoint_itself_shows_none() {
     for (first, gaps) in [(5, 0), (8, 1)] {
         let mut rig = Rig::open(ReadFrom::At(number(5)));

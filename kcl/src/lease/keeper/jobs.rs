@@ -28,11 +28,15 @@ pub(super) enum Done {
 }
 
 /// Prepares the store and makes the first sync, for as long as it takes or until it cannot succeed.
-pub(super) async fn start(hands: Hands, settings: KeeperSettings) -> Result<Vec<Lease>, KeeperError> {
+pub(super) async fn start(
+    hands: Hands,
+    settings: KeeperSettings,
+    mut found: Option<Vec<Lease>>,
+) -> Result<Vec<Lease>, KeeperError> {
     let clock = hands.calls.clock().clone();
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), 2.0, settings.seed);
     loop {
-        let error = match first_steps(&hands).await {
+        let error = match first_steps(&hands, found.take()).await {
             Ok(leases) => return Ok(leases),
             Err(error) => error,
         };
@@ -44,12 +48,22 @@ pub(super) async fn start(hands: Hands, settings: KeeperSettings) -> Result<Vec<
     }
 }
 
-async fn first_steps(hands: &Hands) -> Result<Vec<Lease>, SyncError> {
-    hands.calls.prepare().await?;
-    // What the table held before this worker did anything: rows that name it are from an earlier life.
+async fn first_steps(hands: &Hands, found: Option<Vec<Lease>>) -> Result<Vec<Lease>, SyncError> {
+    let leases = if let Some(leases) = found {
+        leases
+    } else {
+        hands.calls.prepare().await?;
+        first_look(hands).await?
+    };
+    hands.syncs.run().await?;
+    Ok(leases)
+}
+
+/// What the table held before this worker did anything, once it is known to be of this stream: rows that name the worker
+/// are from an earlier life.
+pub(super) async fn first_look(hands: &Hands) -> Result<Vec<Lease>, SyncError> {
     let leases = hands.calls.list().await?;
     hands.syncs.identify(&leases).await?;
-    hands.syncs.run().await?;
     Ok(leases)
 }
 
