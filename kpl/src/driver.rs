@@ -113,7 +113,10 @@ pub(crate) async fn drive(shared: Arc<Shared>, transport: Arc<dyn Transport>) {
         Calls { shared: Arc::clone(&shared), transport, tasks: JoinSet::new(), purposes: BTreeMap::new() };
     let (mut metering, mut sealed) = (Metering::default(), Vec::new());
     while !shared.stopped.load(Ordering::SeqCst) {
-        let deadline = advance(&shared, &mut calls, &mut sealed);
+        let (deadline, more) = advance(&shared, &mut calls, &mut sealed);
+        if more {
+            tokio::task::yield_now().await;
+        }
         let deadline = deadline.into_iter().chain(metering.report(&shared)).min();
         let timer = async {
             match deadline {
@@ -132,10 +135,10 @@ pub(crate) async fn drive(shared: Arc<Shared>, transport: Arc<dyn Transport>) {
     }
 }
 
-/// Does everything that is to be done now. Returns when to look again.
-fn advance(shared: &Shared, calls: &mut Calls, sealed: &mut Vec<KinesisRecord>) -> Option<Instant> {
+/// Does what is to be done now. Returns when to look again, and whether others should come first because more is due already.
+fn advance(shared: &Shared, calls: &mut Calls, sealed: &mut Vec<KinesisRecord>) -> (Option<Instant>, bool) {
     let now = shared.clock.now();
-    let Collected { flush, wants_map, next_deadline } = shared.intake.collect(now, sealed);
+    let Collected { more, flush, wants_map, next_deadline } = shared.intake.collect(now, sealed);
     {
         let mut pipeline = shared.pipeline();
         for record in sealed.drain(..) {
@@ -160,8 +163,10 @@ fn advance(shared: &Shared, calls: &mut Calls, sealed: &mut Vec<KinesisRecord>) 
             Step::ListShards => calls.list_shards(),
             Step::Describe => calls.describe(),
             Step::Report(status) => report_stuck(shared, &status),
-            Step::WaitUntil(at) => return Some(next_deadline.map_or(at, |deadline| deadline.min(at))),
-            Step::Idle => return next_deadline,
+            Step::WaitUntil(at) => {
+                return (Some(next_deadline.map_or(at, |deadline| deadline.min(at))), more);
+            }
+            Step::Idle => return (next_deadline, more),
         }
     }
 }

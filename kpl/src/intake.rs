@@ -64,6 +64,8 @@ struct Inbox {
 /// What the driver fetches.
 #[derive(Debug)]
 pub(crate) struct Collected {
+    /// More is due than was sealed at once: others come first, then the driver comes again.
+    pub(crate) more: bool,
     pub(crate) flush: Option<u64>,
     pub(crate) wants_map: bool,
     pub(crate) next_deadline: Option<Instant>,
@@ -76,8 +78,12 @@ pub(crate) enum NotTaken {
     Closed,
 }
 
+/// So many aggregates that are due together are sealed at once, about as many as a request holds: each request is on its way, and perhaps
+/// answered, before the next ones take memory.
+const SEALED: usize = 512;
+
 /// So many of a bulk put are taken under one lock, those of one shard after another.
-const RUN: usize = 1024;
+const RUN: usize = 2048;
 
 /// One push, for an aggregator.
 struct Push<'a, J> {
@@ -123,12 +129,21 @@ impl Intake {
         }
     }
 
+    /// This thread's number, while callers crowd.
+    pub(crate) fn crowd(&self) -> Option<usize> {
+        self.stripes.crowd_number()
+    }
+
     /// Takes one record, whose bytes are paid for.
     pub(crate) fn submit(&self, record: &UserRecord) -> Result<Ticket, NotTaken> {
         let hash_key = record.hash_key();
         let (stripe, mut gate) = self.stripes.lock();
         let lanes = gate.lanes()?;
         let shard = lanes.map.open_index_of(hash_key);
+        if let Some(aggregator) = lanes.aggregators.get(shard) {
+            // With thousands of shards none of it is near: asked for at once, it comes in the time of one.
+            aggregator.push_soon(hash_key);
+        }
         let mut ticket = None;
         self.push((stripe, shard), lanes, (record, hash_key), |batch, index| {
             ticket = Some(Ticket::new(Arc::clone(batch), index));
@@ -196,7 +211,6 @@ impl Intake {
     /// The only clock reading on the way in: once an aggregate. The epoch is read under the stripe's lock, so a flush that has passed
     /// this stripe is seen here.
     fn opening(&self) -> Opening {
-        self.stripes.calm();
         let epoch = self.epoch.load(Ordering::SeqCst);
         self.outstanding.opened(epoch);
         let ledger = Arc::clone(&self.outstanding) as Arc<dyn Ledger>;
@@ -223,7 +237,8 @@ impl Intake {
     pub(crate) fn collect(&self, now: Instant, sealed: &mut Vec<KinesisRecord>) -> Collected {
         let due: Vec<(usize, usize)> = {
             let opened = &mut self.inbox().opened;
-            let count = opened.iter().take_while(|(deadline, ..)| *deadline <= now).count();
+            let due = opened.iter().take_while(|(deadline, ..)| *deadline <= now);
+            let count = due.take(SEALED).count();
             opened.drain(..count).map(|(_, stripe, shard)| (stripe, shard)).collect()
         };
         for (stripe, shard) in due {
@@ -240,6 +255,7 @@ impl Intake {
         let mut inbox = self.inbox();
         std::mem::swap(&mut inbox.sealed, sealed);
         Collected {
+            more: inbox.opened.front().is_some_and(|(deadline, ..)| *deadline <= now),
             flush: inbox.flush.take(),
             wants_map: std::mem::take(&mut inbox.wants_map),
             next_deadline: inbox.opened.front().map(|(deadline, ..)| *deadline),

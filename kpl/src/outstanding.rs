@@ -3,28 +3,16 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, TryAcquireError};
 
 use crate::batch::Ledger;
 
-/// Bytes that may be accepted and not answered, over all streams of a producer.
-#[derive(Debug, Clone)]
-pub(crate) struct Room {
-    capacity: usize,
-    permits: Arc<Semaphore>,
-}
+/// Bytes, over all streams of a producer.
+mod room;
 
-impl Room {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, permits: Arc::new(Semaphore::new(capacity)) }
-    }
-
-    pub(crate) fn capacity(&self) -> usize {
-        self.capacity
-    }
-}
+pub(crate) use room::{Room, Taken};
 
 /// One stream's part of it.
 #[derive(Debug)]
@@ -59,29 +47,33 @@ impl Outstanding {
 
     /// The most bytes that one call can ask for.
     pub(crate) fn largest(&self) -> usize {
-        self.room.capacity.min(usize::try_from(u32::MAX).unwrap_or(usize::MAX))
+        self.room.largest()
     }
 
-    /// Waits for room, in the order of asking, so that a large record is not overtaken for ever. Given back when dropped. Cancel safe.
-    pub(crate) async fn acquire(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Closed> {
-        // Fails while others wait, so it overtakes nobody.
-        if let Ok(room) = self.try_acquire(bytes) {
+    /// Waits for room, in the order of asking, so that a large record is not overtaken for ever. Given back when dropped. A thread in a
+    /// crowd has a number. Cancel safe.
+    pub(crate) async fn acquire(&self, bytes: usize, thread: Option<usize>) -> Result<Taken<'_>, Closed> {
+        if let Ok(room) = self.try_acquire(bytes, thread) {
             // A caller that never waits still lets others run, as every await of the runtime does.
             tokio::task::coop::consume_budget().await;
             return Ok(room);
         }
-        self.until_closed(self.room.permits.acquire_many(permits(bytes))).await
+        self.until_closed(self.room.take(bytes)).await
     }
 
     pub(crate) async fn acquire_owned(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Closed> {
-        self.until_closed(Arc::clone(&self.room.permits).acquire_many_owned(permits(bytes))).await
+        self.until_closed(self.room.take_owned(bytes)).await
     }
 
-    pub(crate) fn try_acquire(&self, bytes: usize) -> Result<SemaphorePermit<'_>, TryAcquireError> {
+    pub(crate) fn try_acquire(
+        &self,
+        bytes: usize,
+        thread: Option<usize>,
+    ) -> Result<Taken<'_>, TryAcquireError> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(TryAcquireError::Closed);
         }
-        self.room.permits.try_acquire_many(permits(bytes))
+        self.room.try_take(bytes, thread)
     }
 
     /// Nobody waits for room to this stream any more.
@@ -92,7 +84,7 @@ impl Outstanding {
 
     /// Of all streams that share the room.
     pub(crate) fn bytes(&self) -> usize {
-        self.room.capacity.saturating_sub(self.room.permits.available_permits())
+        self.room.bytes()
     }
 
     async fn until_closed<T>(
@@ -145,7 +137,7 @@ impl Ledger for Outstanding {
     fn answered(&self, delivered: bool, records: u32, bytes: usize) {
         let counter = if delivered { &self.delivered } else { &self.failed };
         counter.fetch_add(u64::from(records), Ordering::Relaxed);
-        self.room.permits.add_permits(bytes);
+        self.room.give_back(bytes);
     }
 
     fn finished(&self, epoch: u64) {
@@ -165,11 +157,6 @@ impl Ledger for Outstanding {
     }
 }
 
-/// A record is far smaller; a reservation is checked against [`Outstanding::largest`].
-fn permits(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -183,11 +170,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn bytes_are_lent_up_to_the_capacity_and_come_back_with_answers() {
         let outstanding = Outstanding::new(Room::new(100));
-        outstanding.acquire(60).await.unwrap().forget();
-        assert!(timeout(MOMENT, outstanding.acquire(41)).await.is_err(), "no room");
+        outstanding.acquire(60, None).await.unwrap().spend();
+        assert!(timeout(MOMENT, outstanding.acquire(41, None)).await.is_err(), "no room");
         assert_eq!(outstanding.bytes(), 60, "the cancelled wait took nothing");
         outstanding.answered(true, 1, 60);
-        assert_eq!(outstanding.acquire(100).await.unwrap().num_permits(), 100);
+        drop(outstanding.acquire(100, None).await.expect("all of it is there again"));
         assert_eq!(outstanding.answered_so_far(), (1, 0));
         assert_eq!(outstanding.bytes(), 0);
     }

@@ -142,14 +142,15 @@ impl Producer {
     /// A bad key or size; a stream that cannot be used; [`PutErrorReason::Closed`]. The record is in the error.
     pub async fn put(&self, record: UserRecord) -> Result<Ticket, PutError> {
         let record = self.admitted(record).await?;
-        let Ok(room) = self.shared().outstanding.acquire(record.outstanding_bytes()).await else {
+        let (bytes, thread) = (record.outstanding_bytes(), self.shared().intake.crowd());
+        let Ok(room) = self.shared().outstanding.acquire(bytes, thread).await else {
             return Err(self.refused(PutErrorReason::Closed, Some(record)));
         };
         loop {
             match self.shared().intake.submit(&record) {
                 Ok(ticket) => {
                     // Given back by whoever answers the record.
-                    room.forget();
+                    room.spend();
                     return Ok(ticket);
                 }
                 Err(NotTaken::Closed) => return Err(self.refused(PutErrorReason::Closed, Some(record))),
@@ -170,7 +171,8 @@ impl Producer {
             return Err(TryPutError::NotReady(record));
         }
         let record = self.checked(record).map_err(TryPutError::Refused)?;
-        let room = match self.shared().outstanding.try_acquire(record.outstanding_bytes()) {
+        let (bytes, thread) = (record.outstanding_bytes(), self.shared().intake.crowd());
+        let room = match self.shared().outstanding.try_acquire(bytes, thread) {
             Ok(room) => room,
             Err(TryAcquireError::NoPermits) => return Err(TryPutError::Full(record)),
             Err(TryAcquireError::Closed) => {
@@ -179,7 +181,7 @@ impl Producer {
         };
         match self.shared().intake.submit(&record) {
             Ok(ticket) => {
-                room.forget();
+                room.spend();
                 Ok(ticket)
             }
             Err(NotTaken::NoMap) => Err(TryPutError::NotReady(record)),
@@ -203,17 +205,22 @@ impl Producer {
         let chunk_bytes = CHUNK_BYTES.min(self.handle.config.max_outstanding_bytes / 4);
         while let Some(rest) = records.get(accepted.len()..).filter(|rest| !rest.is_empty()) {
             let (mut count, mut bytes, mut bad) = (0, 0, None);
+            let mut largest = self.largest();
             for record in rest {
                 let with_it = bytes + record.outstanding_bytes();
                 if count > 0 && with_it > chunk_bytes {
                     break;
                 }
-                if self.may_fit_later(record) {
-                    self.facts_settled().await;
-                }
-                if let Err(reason) = self.check(record) {
-                    bad = Some(reason);
-                    break;
+                // The first also asks whether the stream takes any at all.
+                if count == 0 || record.check(largest).is_err() {
+                    if self.may_fit_later(record) {
+                        self.facts_settled().await;
+                        largest = self.largest();
+                    }
+                    if let Err(reason) = self.check(record) {
+                        bad = Some(reason);
+                        break;
+                    }
                 }
                 (count, bytes) = (count + 1, with_it);
             }
@@ -236,7 +243,7 @@ impl Producer {
         accepted: &mut Tickets,
     ) -> Result<(), PutErrorReason> {
         let shared = self.shared();
-        let Ok(mut room) = shared.outstanding.acquire(bytes).await else {
+        let Ok(mut room) = shared.outstanding.acquire(bytes, None).await else {
             return Err(PutErrorReason::Closed);
         };
         let mut left = chunk;
@@ -245,7 +252,7 @@ impl Producer {
             let submitted = shared.intake.submit_many(left, accepted);
             let (taken, rest) = left.split_at(accepted.len() - before);
             let used = room.split(taken.iter().map(UserRecord::outstanding_bytes).sum());
-            used.expect("there is room for the whole chunk").forget();
+            used.expect("there is room for the whole chunk").spend();
             left = rest;
             match submitted {
                 Ok(()) => return Ok(()),

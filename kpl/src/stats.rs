@@ -231,22 +231,21 @@ impl Counters {
             .bytes()
             .saturating_sub(record.origin.len() * crate::user_record::RECORD_OVERHEAD_BYTES);
         let mean = float(widen(bytes)) / float(members.max(1));
-        self.add(
-            record.predicted.as_ref(),
-            &[
-                (Metric::KinesisRecordsPut, 1.0, 1),
-                (Metric::KinesisRecordsDataPut, float(widen(record.entry_bytes())), 1),
-                (Metric::AllErrors, 0.0, 1),
-            ],
-        );
-        self.add(
-            Some(shard),
-            &[
-                (Metric::UserRecordsPut, 1.0, members),
-                (Metric::UserRecordsDataPut, mean, members),
-                (Metric::RetriesPerRecord, retries(record), members),
-            ],
-        );
+        let all = [
+            (Metric::KinesisRecordsPut, 1.0, 1),
+            (Metric::KinesisRecordsDataPut, float(widen(record.entry_bytes())), 1),
+            (Metric::AllErrors, 0.0, 1),
+            (Metric::UserRecordsPut, 1.0, members),
+            (Metric::UserRecordsDataPut, mean, members),
+            (Metric::RetriesPerRecord, retries(record), members),
+        ];
+        if record.predicted.as_ref() == Some(shard) {
+            self.add(Some(shard), &all);
+        } else {
+            let (of_attempt, of_records) = all.split_at(3);
+            self.add(record.predicted.as_ref(), of_attempt);
+            self.add(Some(shard), of_records);
+        }
     }
 
     /// The user records of a Kinesis record failed for good.

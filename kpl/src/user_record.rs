@@ -87,6 +87,7 @@ impl UserRecord {
         self.partition_key.len() + self.data.len() + RECORD_OVERHEAD_BYTES
     }
 
+    #[inline]
     pub(crate) fn check(&self, largest: Largest) -> Result<(), PutErrorReason> {
         if self.partition_key.is_empty() {
             return Err(PutErrorReason::KeyEmpty);

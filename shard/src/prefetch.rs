@@ -9,14 +9,21 @@
 /// For loops that go through memory in no order and know a few turns ahead where they will be.
 #[inline]
 pub fn read_soon<T>(value: &T) {
-    #[cfg(target_arch = "x86_64")]
     for offset in (0..size_of::<T>()).step_by(64) {
-        let place = std::ptr::from_ref(value).cast::<i8>().wrapping_add(offset);
-        // SAFETY: a prefetch of any address is allowed; it is a hint.
-        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place) };
+        line_soon(std::ptr::from_ref(value).cast::<u8>().wrapping_add(offset));
+    }
+}
+
+/// Says that the cache line of this place will soon be looked at, whatever is there.
+#[inline]
+pub(crate) fn line_soon(place: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address is allowed; it is a hint.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = value;
+    let _ = place;
 }
 
 /// Says that the cache line at the end of `buffer`, and so many behind it, will soon be written.

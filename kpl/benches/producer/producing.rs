@@ -151,18 +151,20 @@ fn one_thread(report: &mut Report, name: &str, by: By, shards: u32, body: bool) 
         let (mut source, mut window) = (Source::new(7), Window::new(shards));
         let (mut rounds, mut allocated) = (Vec::new(), Vec::new());
         // The first rounds fill the window.
-        let warm = window.tickets / ROUND + 1;
+        let warm = 2;
+        // Where time alone seals aggregates, all of a window's are sealed together: each round has its share of that.
+        let size = ROUND.max(window.tickets);
         for round in 0..warm + ROUNDS {
-            let singles = if by == By::Put { source.records(ROUND) } else { Vec::new() };
-            let chunks = if by == By::PutMany { source.chunks(ROUND) } else { Vec::new() };
+            let singles = if by == By::Put { source.records(size) } else { Vec::new() };
+            let chunks = if by == By::PutMany { source.chunks(size) } else { Vec::new() };
             let (started, far) = (thread_time(), connector.time());
             let before = allocations::so_far();
             window.put(&producer, singles).await;
             window.put_many(&producer, chunks).await;
             let worked = thread_time() - started - (connector.time() - far);
             if round >= warm {
-                rounds.push(worked as f64 / ROUND as f64);
-                allocated.push((allocations::so_far() - before) as f64 / ROUND as f64);
+                rounds.push(worked as f64 / size as f64);
+                allocated.push((allocations::so_far() - before) as f64 / size as f64);
             }
         }
         let stats = producer.stats();
@@ -194,22 +196,23 @@ fn several_threads(report: &mut Report, name: &str, by: By, threads: usize) {
         let _runtime = runtime.enter();
         kpl::bench::start_sealing(config(SHARDS), SHARDS).unwrap()
     };
-    let mut sources: Vec<_> = (0..threads).map(|thread| Source::new(thread as u64)).collect();
-    let mut windows: Vec<_> = (0..threads).map(|_| Window::new(SHARDS)).collect();
+    let mut putting: Vec<_> =
+        (0..threads).map(|thread| (Source::new(thread as u64), Window::new(SHARDS))).collect();
     let (mut rounds, mut cpu) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS * 2 {
         let mut putters = JoinSet::new();
         let start = Arc::new(Barrier::new(threads + 1));
-        for (source, mut window) in sources.iter_mut().zip(windows.drain(..)) {
-            let singles = if by == By::Put { source.records(ROUND) } else { Vec::new() };
-            let chunks = if by == By::PutMany { source.chunks(ROUND) } else { Vec::new() };
+        for (mut source, mut window) in putting.drain(..) {
             let (producer, start) = (producer.clone(), Arc::clone(&start));
             putters.spawn_on(
                 async move {
+                    // Here, so that the threads need not share an arena of the allocator to give them back.
+                    let singles = if by == By::Put { source.records(ROUND) } else { Vec::new() };
+                    let chunks = if by == By::PutMany { source.chunks(ROUND) } else { Vec::new() };
                     start.wait().await;
                     window.put(&producer, singles).await;
                     window.put_many(&producer, chunks).await;
-                    window
+                    (source, window)
                 },
                 runtime.handle(),
             );
@@ -217,8 +220,8 @@ fn several_threads(report: &mut Report, name: &str, by: By, threads: usize) {
         runtime.block_on(async {
             start.wait().await;
             let (began, worked) = (Instant::now(), process_time());
-            while let Some(window) = putters.join_next().await {
-                windows.push(window.unwrap());
+            while let Some(put) = putters.join_next().await {
+                putting.push(put.unwrap());
             }
             if round > 0 {
                 rounds.push(began.elapsed().as_secs_f64() * 1e9 / (ROUND * threads) as f64);
@@ -227,7 +230,7 @@ fn several_threads(report: &mut Report, name: &str, by: By, threads: usize) {
         });
     }
     runtime.block_on(async {
-        for window in windows {
+        for (_, window) in putting {
             window.finish(&producer).await;
         }
         let stats = producer.stats();

@@ -7,7 +7,8 @@
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// So many collisions, while no aggregate was opened in between, are a crowd.
+/// So many collisions, while load filled every aggregate in time, are a crowd. Few are enough: threads that take turns at a lock soon
+/// fall into step, and then hardly collide any more, while the cache lines behind it move with every record.
 const CROWD: u32 = 16;
 
 #[derive(Debug)]
@@ -63,16 +64,12 @@ impl<T> Stripes<T> {
         self.all.iter().map(Stripe::lock)
     }
 
-    /// An aggregate was opened: collisions are counted from here.
-    pub(super) fn calm(&self) {
+    /// All threads use the first stripe again, and collisions are counted from here.
+    pub(super) fn join(&self) {
         // Read first: a line that nobody writes stays in every core's cache.
         if self.collisions.load(Ordering::Relaxed) > 0 {
             self.collisions.store(0, Ordering::Relaxed);
         }
-    }
-
-    /// All threads use the first stripe again.
-    pub(super) fn join(&self) {
         if self.used.load(Ordering::Relaxed) > 1 {
             self.used.store(1, Ordering::Relaxed);
         }
@@ -82,6 +79,11 @@ impl<T> Stripes<T> {
     #[cfg(test)]
     pub(super) fn crowd(&self) {
         self.used.store(self.all.len(), Ordering::Relaxed);
+    }
+
+    /// This thread's number, while threads are apart.
+    pub(super) fn crowd_number(&self) -> Option<usize> {
+        (self.used.load(Ordering::Relaxed) > 1).then(|| THREAD.with(|number| *number))
     }
 
     fn number(&self) -> usize {
@@ -142,7 +144,7 @@ mod tests {
         let stripes = Stripes::new(2, || ());
         for _ in 0..100 {
             stripes.collided();
-            stripes.calm();
+            stripes.join();
         }
         assert_eq!(stripes.used.load(Ordering::Relaxed), 1);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kinesis_shard::{AggregatedRecordWriter, HashKey, HashKeyRange, Payload, read_soon};
+use kinesis_shard::{AggregatedRecordWriter, HashKey, HashKeyRange, Payload};
 
 use crate::batch::{Batch, Origin};
 use crate::pipeline::kinesis_record::KinesisRecord;
@@ -80,8 +80,7 @@ impl Aggregator {
     pub(crate) fn push_soon(&self, hash_key: HashKey) {
         self.writer.push_soon(hash_key.low_64());
         if let Some(open) = &self.open {
-            // Its references will be counted.
-            read_soon(&*open.batch);
+            open.batch.join_soon();
         }
     }
 

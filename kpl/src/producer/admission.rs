@@ -26,16 +26,21 @@ impl Producer {
         if config.ordering == Ordering::PerShard && shared.facts.auto() {
             return Err(PutErrorReason::OrderImpossible);
         }
-        let checked = record.check(Largest {
-            user_record: config.max_user_record_size,
-            record: shared.facts.max_record_bytes(),
-            outstanding: shared.outstanding.largest(),
-        });
+        let checked = record.check(self.largest());
         if matches!(checked, Err(PutErrorReason::RecordTooLarge { .. })) && shared.facts.wish() {
             // The stream's limit may have been raised since: asked in the background, for the next one.
             shared.intake.wake();
         }
         checked
+    }
+
+    /// By what is known of the stream now.
+    pub(super) fn largest(&self) -> Largest {
+        Largest {
+            user_record: self.handle.config.max_user_record_size,
+            record: self.shared().facts.max_record_bytes(),
+            outstanding: self.shared().outstanding.largest(),
+        }
     }
 
     /// Too large by what is assumed of the stream, before the stream was asked.

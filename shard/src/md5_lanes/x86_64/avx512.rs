@@ -8,8 +8,12 @@ use std::arch::x86_64::{
 
 use super::States;
 use crate::md5_lanes::{BLOCK_BYTES, SINES};
+use crate::prefetch::line_soon;
 
 const LANES: usize = 16;
+
+/// Asked for so long before it is hashed.
+const AHEAD_BYTES: usize = 8 * BLOCK_BYTES;
 
 /// Hashes that many blocks of each segment into the state of its lane.
 #[target_feature(enable = "avx512f")]
@@ -82,6 +86,8 @@ fn words_of(segments: &[&[u8]; LANES], block: usize) -> [__m512i; 16] {
     let rows = segments.map(|segment| {
         let block = segment.get(block * BLOCK_BYTES..).and_then(<[u8]>::first_chunk::<BLOCK_BYTES>);
         let block = block.expect("every segment holds the blocks that are to be hashed");
+        // So many streams at once are too many for the processor to see by itself.
+        line_soon(block.as_ptr().wrapping_add(AHEAD_BYTES));
         // SAFETY: the chunk is 64 bytes long.
         unsafe { _mm512_loadu_si512(block.as_ptr().cast()) }
     });
