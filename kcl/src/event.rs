@@ -140,6 +140,18 @@ pub enum ConsumerEvent {
         /// The first one that is still stored, if one is.
         first: Option<SequenceNumber>,
     },
+    /// The stream's retention overtook the reading of the shard: records may have been trimmed before they were read. Told at
+    /// most once a minute.
+    OvertakenByRetention {
+        /// The shard.
+        shard: StreamShard,
+        /// What was put in this time, counted from `after`, is no longer stored; if nothing was put then, nothing is lost.
+        lost: Duration,
+        /// The last position that was read, if there is one.
+        after: Option<SequenceNumber>,
+        /// The first record that is still stored, if one is.
+        first: Option<SequenceNumber>,
+    },
     /// `LATEST` had to be opened again before a first record: what was put in between is not read.
     LatestReopened {
         /// The shard.
@@ -321,6 +333,7 @@ impl ConsumerEvent {
             | Self::ShardEnded { .. }
             | Self::ShardMovesAgain { .. } => Severity::Info,
             Self::GapBelowRetention { .. }
+            | Self::OvertakenByRetention { .. }
             | Self::LatestReopened { .. }
             | Self::ShardVanished { .. }
             | Self::StreamVanished { .. }
@@ -346,6 +359,7 @@ impl ConsumerEvent {
             | Self::ShardStarted { shard, .. }
             | Self::ShardEnded { shard, .. }
             | Self::GapBelowRetention { shard, .. }
+            | Self::OvertakenByRetention { shard, .. }
             | Self::LatestReopened { shard }
             | Self::ShardVanished { shard }
             | Self::BrokenAggregate { shard, .. }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use kinesis_shard::{Checkpoint, HashKeyRange, SequenceNumber, Shard, ShardId};
@@ -19,6 +19,9 @@ mod position;
 
 // Whether a shard has really ended.
 mod confirmation;
+
+// Whether records were trimmed before they were read: pure.
+mod overtaking;
 
 // GetRecords.
 pub(crate) mod polling;
@@ -274,6 +277,12 @@ pub(crate) enum FetchEvent {
         checkpoint: SequenceNumber,
         first: Option<SequenceNumber>,
     },
+    /// What arrived in this time, behind the last record read, was trimmed before it was read.
+    Overtaken {
+        lost: Duration,
+        after: Option<SequenceNumber>,
+        first: Option<SequenceNumber>,
+    },
     /// The shard has left the stream's list: what it held was trimmed.
     ShardGone,
     /// The subscription ended early; the next one goes on behind the last event received.
@@ -300,6 +309,12 @@ pub(crate) trait Fetcher: Send + Debug {
     /// a later owner of the lease, go on there.
     fn pin(&mut self, at: SystemTime);
 
+    /// Whether it is so far behind that the stream's retention matters.
+    fn is_far_behind(&self, now: Instant) -> bool;
+
+    /// The stream's retention, as far as it could be found out; comes before the answer to a step taken far behind.
+    fn retention(&mut self, retention: Option<Duration>);
+
     /// The oldest batch that has not been handed over.
     fn take(&mut self) -> Option<Fetched>;
 
@@ -311,7 +326,6 @@ pub(crate) trait Fetcher: Send + Debug {
 mod tests {
     use super::*;
     use kinesis_shard::ExtendedSequenceNumber;
-    use std::time::Duration;
 
     #[test]
     fn start_follows_the_checkpoint_of_the_row() {

@@ -228,7 +228,12 @@ impl ShardTask {
                     self.progress.read(ReadState::Sent, now);
                 }
                 let (context, lease) = (Arc::clone(&self.context), self.lease.clone());
-                self.reading = Some(read::read(context, lease, step, self.subscription.take()).boxed());
+                let subscription = self.subscription.take();
+                self.reading = Some(if fetcher.is_far_behind(now) {
+                    read::read_far_behind(context, lease, step, subscription).boxed()
+                } else {
+                    read::read(context, lease, step, subscription).boxed()
+                });
                 None
             }
         }
@@ -386,6 +391,9 @@ impl ShardTask {
         self.subscription = read.subscription;
         if let Some(at) = read.pinned {
             fetcher.pin(at);
+        }
+        if read.retention.is_some() {
+            fetcher.retention(read.retention);
         }
         self.holding.settle(fetcher.answered(now, read.answer));
         for event in fetcher.take_events() {

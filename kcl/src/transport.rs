@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
@@ -59,6 +59,9 @@ pub(crate) trait Transport: Send + Sync + Debug {
         shard: &ShardId,
         from: ReadFrom,
     ) -> Result<Opened<Box<dyn EventStream>>, ReadError>;
+
+    /// For how long the stream keeps its records; none if that cannot be found out.
+    async fn retention(&self) -> Option<Duration>;
 
     /// Every shard that the stream still lists.
     async fn shards(&self) -> Result<Vec<Shard>, ListShardsError>;
@@ -141,6 +144,21 @@ impl Transport for SdkTransport {
         from: ReadFrom,
     ) -> Result<Opened<Box<dyn EventStream>>, ReadError> {
         self.consumer.subscribe(shard, from).await
+    }
+
+    async fn retention(&self) -> Option<Duration> {
+        let call = self.client.describe_stream_summary();
+        match call.set_stream_name(self.name()).set_stream_arn(self.arn()).send().await {
+            Ok(answer) => {
+                let hours = answer.stream_description_summary?.retention_period_hours;
+                u64::try_from(hours).ok().map(Duration::from_hours)
+            }
+            Err(error) => {
+                let error = DisplayErrorContext(&error);
+                tracing::warn!(stream = %self.stream, %error, "far behind, and the stream's retention is not known: what it trims unread will not be told");
+                None
+            }
+        }
     }
 
     async fn shards(&self) -> Result<Vec<Shard>, ListShardsError> {

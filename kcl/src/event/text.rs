@@ -73,6 +73,12 @@ impl fmt::Display for ConsumerEvent {
                 "the record at checkpoint {checkpoint} of {shard} is no longer stored: reading goes on at {}, records in between may be lost",
                 number(first.as_ref())
             ),
+            Self::OvertakenByRetention { shard, lost, after, first } => write!(
+                f,
+                "{shard} was read too slowly for the stream's retention: what was put in {lost:?} behind {} is no longer stored, reading goes on at {}",
+                number(after.as_ref()),
+                number(first.as_ref())
+            ),
             Self::LatestReopened { shard } => write!(
                 f,
                 "LATEST of {shard} had to be opened again before a first record: what was put in between is not read"

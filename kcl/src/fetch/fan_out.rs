@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use kinesis_shard::{Backoff, ShardId, limits};
 
 use super::confirmation::{Confirmation, Doubt, Verdict};
+use super::overtaking::Overtaking;
 use super::position::Position;
 use super::{
     FetchAnswer, FetchEvent, FetchStep, Fetched, Fetcher, Gone, Listing, Pushed, ReadError, ReadFrom, Room,
@@ -70,7 +71,8 @@ pub(crate) struct FanOut {
     state: State,
     position: Position,
     confirmation: Confirmation,
-    calling: bool,
+    overtaking: Overtaking,
+    call_began: Option<Instant>,
     not_before: Option<Instant>,
     /// When the service last accepted a subscription; it refuses another one for five seconds.
     subscribed_at: Option<Instant>,
@@ -91,7 +93,8 @@ impl FanOut {
             state: State::Closed,
             position: Position::new(start),
             confirmation: Confirmation::new(shard),
-            calling: false,
+            overtaking: Overtaking::default(),
+            call_began: None,
             not_before: None,
             subscribed_at: None,
             backoff,
@@ -208,6 +211,12 @@ impl FanOut {
         self.backoff.reset();
         self.in_use_backoff.reset();
         self.confirmation.seen();
+        // What was sent while nobody listened is older than that: the error is on the side of telling.
+        let asked_at = self.call_began.unwrap_or(now);
+        if let Some(lost) = self.overtaking.answered(asked_at, now, event.millis_behind_latest) {
+            let first = event.records.first().map(|record| record.sequence_number);
+            self.events.push_back(FetchEvent::Overtaken { lost, after: self.position.newest(), first });
+        }
         self.events.extend(self.position.accept(&mut event.records));
         let ended = match event.continuation {
             Some(number) => {
@@ -275,9 +284,9 @@ impl Fetcher for FanOut {
         match self.state {
             State::Ended => return FetchStep::Idle,
             State::StreamGone(gone) => return FetchStep::StreamGone(gone),
-            _ if self.calling || !self.may_receive(room) => return FetchStep::Idle,
+            _ if self.call_began.is_some() || !self.may_receive(room) => return FetchStep::Idle,
             State::Open { .. } => {
-                self.calling = true;
+                self.call_began = Some(now);
                 return FetchStep::NextEvent {
                     until: now + self.settings.silence_limit,
                     expected_bytes: self.expected_bytes().min(room.bytes),
@@ -290,13 +299,12 @@ impl Fetcher for FanOut {
         if let Some(due) = due.filter(|due| now < *due) {
             return FetchStep::WaitUntil(due);
         }
-        self.calling = true;
+        self.call_began = Some(now);
         if confirming { FetchStep::ListShards } else { FetchStep::Subscribe(self.position.next()) }
     }
 
     fn answered(&mut self, now: Instant, answer: FetchAnswer) -> usize {
-        self.calling = false;
-        match answer {
+        let queued = match answer {
             FetchAnswer::Subscribed(result) => {
                 self.subscribed(now, result);
                 0
@@ -304,7 +312,9 @@ impl Fetcher for FanOut {
             FetchAnswer::Pushed(pushed) => self.pushed(now, pushed),
             FetchAnswer::Shards(listing) => self.listed(now, listing),
             FetchAnswer::Iterator(_) | FetchAnswer::Records(_) => panic!("fan-out opens no iterator"),
-        }
+        };
+        self.call_began = None;
+        queued
     }
 
     /// Merges the events that wait, up to the size of a batch: at a high rate the service sends many small ones, and a
@@ -321,6 +331,14 @@ impl Fetcher for FanOut {
             batch.ended = next.ended;
         }
         Some(batch)
+    }
+
+    fn is_far_behind(&self, now: Instant) -> bool {
+        self.overtaking.is_possible(now)
+    }
+
+    fn retention(&mut self, retention: Option<Duration>) {
+        self.overtaking.retention(retention);
     }
 
     fn pin(&mut self, at: SystemTime) {

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use kinesis_shard::{Backoff, ShardId};
 
 use super::confirmation::{Confirmation, Doubt, Verdict};
+use super::overtaking::Overtaking;
 use super::position::Position;
 use super::{
     ChildShard, FetchAnswer, FetchEvent, FetchStep, Fetched, Fetcher, GetRecordsAnswer, Gone, Listing,
@@ -68,6 +69,7 @@ pub(crate) struct Polling {
     state: State,
     position: Position,
     confirmation: Confirmation,
+    overtaking: Overtaking,
     appetite: Appetite,
     pace: Pace,
     call_began: Option<Instant>,
@@ -87,6 +89,7 @@ impl Polling {
             state: State::Closed,
             position: Position::new(start),
             confirmation: Confirmation::new(shard),
+            overtaking: Overtaking::default(),
             call_began: None,
             not_before: None,
             backoff,
@@ -190,6 +193,11 @@ impl Polling {
         self.confirmation.seen();
         self.appetite.answered(&answer.records);
         self.pace(now, &answer);
+        let sent_at = self.call_began.unwrap_or(now);
+        if let Some(lost) = self.overtaking.answered(sent_at, now, answer.millis_behind_latest) {
+            let first = answer.records.first().map(|record| record.sequence_number);
+            self.events.push_back(FetchEvent::Overtaken { lost, after: self.position.newest(), first });
+        }
         self.events.extend(self.position.accept(&mut answer.records));
         let ended = match answer.next {
             Some(next) => {
@@ -304,6 +312,14 @@ impl Fetcher for Polling {
 
     fn take(&mut self) -> Option<Fetched> {
         self.waiting.pop_front()
+    }
+
+    fn is_far_behind(&self, now: Instant) -> bool {
+        self.overtaking.is_possible(now)
+    }
+
+    fn retention(&mut self, retention: Option<Duration>) {
+        self.overtaking.retention(retention);
     }
 
     fn pin(&mut self, at: SystemTime) {

@@ -2,6 +2,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use kinesis_shard::{Clock, md5};
 
@@ -50,7 +51,12 @@ pub(crate) struct Context {
     /// Rings once: this stream is not read any more.
     pub(crate) leave: Bell,
     vanished: AtomicBool,
+    /// When the stream's retention was asked for, and what it is. Held over the call: many shards ask at once.
+    retention: tokio::sync::Mutex<Option<(Instant, Option<Duration>)>>,
 }
+
+/// A retention that was found out is believed for so long; it can be changed at any time.
+const RETENTION_HOLDS_FOR: Duration = Duration::from_mins(10);
 
 impl fmt::Debug for Context {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +78,18 @@ impl Context {
         config: Arc<ConsumerConfig>,
         transport: Arc<dyn Transport>,
     ) -> Self {
-        Self { worker, config, transport, leave: Bell::default(), vanished: AtomicBool::new(false) }
+        let (leave, vanished) = (Bell::default(), AtomicBool::new(false));
+        Self { worker, config, transport, leave, vanished, retention: tokio::sync::Mutex::default() }
+    }
+
+    /// The stream's retention, if that can be found out. Cancel safe.
+    pub(super) async fn retention(&self) -> Option<Duration> {
+        let mut known = self.retention.lock().await;
+        let now = self.clock.now();
+        if known.is_none_or(|(asked_at, _)| now.saturating_duration_since(asked_at) >= RETENTION_HOLDS_FOR) {
+            *known = Some((now, self.transport.retention().await));
+        }
+        known.and_then(|(_, retention)| retention)
     }
 
     /// The stream is not there any more: the end of an application of one stream.
@@ -225,6 +242,10 @@ impl Worker {
             FetchEvent::CheckpointTrimmed { checkpoint, first } => {
                 stats.gaps.one();
                 ConsumerEvent::GapBelowRetention { shard, checkpoint, first }
+            }
+            FetchEvent::Overtaken { lost, after, first } => {
+                stats.gaps.one();
+                ConsumerEvent::OvertakenByRetention { shard, lost, after, first }
             }
             FetchEvent::SubscriptionCut(error) => {
                 stats.subscription_cuts.one();

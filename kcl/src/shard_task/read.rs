@@ -15,11 +15,13 @@ pub(super) struct Read {
     pub(super) subscription: Option<Box<dyn EventStream>>,
     /// What `LATEST` means from now on, if that was found out.
     pub(super) pinned: Option<SystemTime>,
+    /// The stream's retention, if it matters and could be found out.
+    pub(super) retention: Option<Duration>,
 }
 
 impl Read {
     fn of(answer: FetchAnswer) -> Self {
-        Self { answer, subscription: None, pinned: None }
+        Self { answer, subscription: None, pinned: None, retention: None }
     }
 
     /// How late the shard is, if this was a read that succeeded.
@@ -30,6 +32,17 @@ impl Read {
             _ => None,
         }
     }
+}
+
+/// The same for a reader that is so far behind that the stream's retention matters.
+pub(super) async fn read_far_behind(
+    context: Arc<Context>,
+    lease: HeldLease,
+    step: FetchStep,
+    subscription: Option<Box<dyn EventStream>>,
+) -> Read {
+    let retention = context.retention().await;
+    Read { retention, ..read(context, lease, step, subscription).await }
 }
 
 /// Makes the one call that `step` asks for. Dropping the future closes the subscription.

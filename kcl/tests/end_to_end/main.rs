@@ -40,6 +40,7 @@ mod observing;
 mod pausing;
 mod processing;
 mod resharding;
+mod retention;
 mod scanning;
 mod streams;
 mod streams_replaced;
