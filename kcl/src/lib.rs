@@ -157,7 +157,7 @@ pub use processor::{
 };
 pub use scan::{RecordStream, Scan, ScanError, ScanReport, StreamedRecord, scan};
 pub use scheduler::{Scheduler, ShutdownReport};
-pub use stats::ConsumerStats;
+pub use stats::{CallTimes, ConsumerStats, LeaseStats};
 pub use streams::StreamSet;
 pub use transport::deregister_stream_consumer;
 pub use user_record::UserRecord;

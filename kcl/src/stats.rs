@@ -3,8 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::event::StreamShard;
+
+// What is counted of the leases.
+mod leases;
+
+pub(crate) use leases::LeaseCounters;
 
 /// What a worker has done since it started. Counts only grow; fields follow the KCL's metric names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +30,8 @@ pub struct ConsumerStats {
     pub lost_leases: u64,
     /// `KinesisDataFetcher.getRecords.Success`: GetRecords calls with a usable answer; a count.
     pub get_records_success: u64,
+    /// `KinesisDataFetcher.getRecords.Time`: how long GetRecords calls took, failed ones included.
+    pub get_records_time: CallTimes,
     /// Reads that failed or whose answer was refused, throttled ones not included; a count.
     pub get_records_failures: u64,
     /// Reads refused because of the shard's limits; a count.
@@ -40,12 +48,20 @@ pub struct ConsumerStats {
     pub subscription_in_use: u64,
     /// `RecordProcessor.processRecords` calls that returned `Ok`; a count.
     pub process_records_success: u64,
+    /// `RecordProcessor.processRecords.Time`: how long its calls took.
+    pub process_records_time: CallTimes,
+    /// `RecordProcessor.initialize.Time`: how long its calls took.
+    pub initialize_time: CallTimes,
+    /// `RecordProcessor.shutdown.Time`: how long calls of `lease_lost`, `shard_ended` and `shutdown_requested` took.
+    pub shutdown_time: CallTimes,
     /// Calls of any kind that returned an error or panicked; a count.
     pub processor_failures: u64,
     /// Records of batches that were given up, as the failure policy says; a count.
     pub records_skipped: u64,
     /// `UpdateLease.Success`: checkpoints written; a count.
     pub checkpoints_written: u64,
+    /// What was asked of the lease store, and what the last look at it showed.
+    pub leases: LeaseStats,
     /// Checkpoints that the store did not take; a count.
     pub checkpoints_failed: u64,
     /// Shards processed to their end; a count.
@@ -58,31 +74,114 @@ pub struct ConsumerStats {
     pub gaps: u64,
 }
 
+/// How long calls of one kind took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallTimes {
+    /// Calls that ended; a count.
+    pub count: u64,
+    /// Their time in all, to a microsecond.
+    pub total: Duration,
+    /// The longest of them, to a microsecond.
+    pub longest: Duration,
+}
+
+/// Calls of the lease store, and the table as the last listing of this worker showed it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseStats {
+    /// `RenewLease.Success`: leases renewed; a count. A checkpoint renews too and is counted there.
+    pub renewed: u64,
+    /// `RenewLease.Time`.
+    pub renew_time: CallTimes,
+    /// `TakenLeases`, `TakeLease.Success`: leases taken; a count.
+    pub taken: u64,
+    /// `UntakenLeases`: takes that somebody else was quicker with; a count.
+    pub untaken: u64,
+    /// `TakeLease.Time`.
+    pub take_time: CallTimes,
+    /// `UpdateLease.Time`.
+    pub update_time: CallTimes,
+    /// `CreateLease.Success`: leases created; a count.
+    pub created: u64,
+    /// `CreateLease.Time`.
+    pub create_time: CallTimes,
+    /// `ListLeases.Success`: listings of the table; a count.
+    pub listed: u64,
+    /// `ListLeases.Time`.
+    pub list_time: CallTimes,
+    /// `SyncShards.Success`: comparisons of the stream's shards with the table; a count.
+    pub synced: u64,
+    /// `TotalLeases`: leases in the table, of the streams that are read; now.
+    pub total: u64,
+    /// `NumWorkers`: workers that own a lease, and this one; now.
+    pub workers: u64,
+    /// `ExpiredLeases`: leases that may be taken: free, or their owner is silent; now.
+    pub expired: u64,
+    /// `VeryOldLeases`: those of them that nobody took for three failover times; now.
+    pub very_old: u64,
+    /// `NeededLeases`: what this worker is short of its share; now.
+    pub needed: u64,
+    /// `LeasesToTake`: what it set out to take; now.
+    pub to_take: u64,
+    /// `LeaseSpillover`: what its share is above the most that it may hold; now.
+    pub spillover: u64,
+}
+
 impl ConsumerStats {
-    /// The counts that the KCL has too, under its names, for an exporter that takes name and value.
+    /// What the KCL has too, under its names, for an exporter that takes name and value.
     ///
-    /// All are totals since the start but `MillisBehindLatest` (milliseconds) and `CurrentLeases`, which are of now.
-    pub fn kcl_metrics(&self) -> [(&'static str, u64); 9] {
-        [
+    /// Counts are totals since the start. A name that ends in `.Time` is the time of all such calls together, in milliseconds:
+    /// divide its growth by that of the count. `MillisBehindLatest` (milliseconds), `CurrentLeases`, `TotalLeases`,
+    /// `NumWorkers`, `ExpiredLeases`, `VeryOldLeases`, `NeededLeases`, `LeasesToTake` and `LeaseSpillover` are of now.
+    pub fn kcl_metrics(&self) -> Vec<(&'static str, u64)> {
+        let leases = &self.leases;
+        let millis = |times: CallTimes| u64::try_from(times.total.as_millis()).unwrap_or(u64::MAX);
+        vec![
             ("RecordsProcessed", self.records_processed),
             ("DataBytesProcessed", self.data_bytes_processed),
             ("MillisBehindLatest", self.millis_behind_latest),
             ("CurrentLeases", self.current_leases),
             ("LostLeases", self.lost_leases),
             ("KinesisDataFetcher.getRecords.Success", self.get_records_success),
+            ("KinesisDataFetcher.getRecords.Time", millis(self.get_records_time)),
             ("ExpiredIterator", self.expired_iterator),
             ("RecordProcessor.processRecords.Success", self.process_records_success),
+            ("RecordProcessor.processRecords.Time", millis(self.process_records_time)),
+            ("RecordProcessor.initialize.Time", millis(self.initialize_time)),
+            ("RecordProcessor.shutdown.Time", millis(self.shutdown_time)),
             ("UpdateLease.Success", self.checkpoints_written),
+            ("UpdateLease.Time", millis(leases.update_time)),
+            ("RenewLease.Success", leases.renewed),
+            ("RenewLease.Time", millis(leases.renew_time)),
+            ("TakeLease.Success", leases.taken),
+            ("TakeLease.Time", millis(leases.take_time)),
+            ("TakenLeases", leases.taken),
+            ("UntakenLeases", leases.untaken),
+            ("CreateLease.Success", leases.created),
+            ("CreateLease.Time", millis(leases.create_time)),
+            ("ListLeases.Success", leases.listed),
+            ("ListLeases.Time", millis(leases.list_time)),
+            ("SyncShards.Success", leases.synced),
+            ("TotalLeases", leases.total),
+            ("NumWorkers", leases.workers),
+            ("ExpiredLeases", leases.expired),
+            ("VeryOldLeases", leases.very_old),
+            ("NeededLeases", leases.needed),
+            ("LeasesToTake", leases.to_take),
+            ("LeaseSpillover", leases.spillover),
         ]
     }
 }
 
 macro_rules! counters {
-    ($($name:ident),* $(,)?) => {
+    ([$($name:ident),* $(,)?] [$($time:ident),* $(,)?]) => {
         /// The live counters.
         #[derive(Debug, Default)]
         pub(crate) struct Stats {
             $(pub(crate) $name: Counter,)*
+            $(pub(crate) $time: Times,)*
+            pub(crate) leases: LeaseCounters,
             lag: Mutex<BTreeMap<StreamShard, u64>>,
         }
 
@@ -92,6 +191,8 @@ macro_rules! counters {
                 let millis_behind_latest_by_shard = self.lag.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 ConsumerStats {
                     $($name: self.$name.0.load(Relaxed),)*
+                    $($time: self.$time.snapshot(),)*
+                    leases: self.leases.snapshot(),
                     millis_behind_latest: millis_behind_latest_by_shard.values().copied().max().unwrap_or(0),
                     current_leases: millis_behind_latest_by_shard.len() as u64,
                     millis_behind_latest_by_shard,
@@ -101,12 +202,14 @@ macro_rules! counters {
     };
 }
 
-counters! {
+counters! {[
     records_processed, data_bytes_processed, lost_leases, get_records_success, get_records_failures,
     get_records_throttled, expired_iterator, subscriptions_opened, subscription_events, subscription_cuts,
     subscription_in_use, process_records_success, processor_failures, records_skipped, checkpoints_written,
     checkpoints_failed, shards_ended, suspicious_aggregates, out_of_range_aggregates, gaps,
-}
+] [
+    get_records_time, process_records_time, initialize_time, shutdown_time,
+]}
 
 /// A count that only grows.
 #[derive(Debug, Default)]
@@ -119,6 +222,32 @@ impl Counter {
 
     pub(crate) fn one(&self) {
         self.add(1);
+    }
+}
+
+/// The times of calls of one kind; in microseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    count: AtomicU64,
+    total: AtomicU64,
+    longest: AtomicU64,
+}
+
+impl Times {
+    pub(crate) fn took(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.count.fetch_add(1, Relaxed);
+        self.total.fetch_add(micros, Relaxed);
+        self.longest.fetch_max(micros, Relaxed);
+    }
+
+    fn snapshot(&self) -> CallTimes {
+        let micros = |value: &AtomicU64| Duration::from_micros(value.load(Relaxed));
+        CallTimes {
+            count: self.count.load(Relaxed),
+            total: micros(&self.total),
+            longest: micros(&self.longest),
+        }
     }
 }
 
@@ -155,6 +284,14 @@ mod tests {
         let metric = |wanted: &str| snapshot.kcl_metrics().into_iter().find(|(name, _)| *name == wanted);
         assert_eq!(metric("MillisBehindLatest"), Some(("MillisBehindLatest", 900)));
         assert_eq!(metric("RecordsProcessed"), Some(("RecordsProcessed", 3)));
+        stats.process_records_time.took(Duration::from_millis(1_500));
+        stats.process_records_time.took(Duration::from_micros(500_400));
+        let times = stats.snapshot().process_records_time;
+        assert_eq!((times.count, times.longest), (2, Duration::from_millis(1_500)));
+        assert_eq!(times.total, Duration::from_micros(2_000_400));
+        let names: std::collections::BTreeSet<_> =
+            snapshot.kcl_metrics().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), snapshot.kcl_metrics().len(), "each once");
         stats.left(&shard(1));
         assert_eq!(stats.snapshot().millis_behind_latest, 7);
     }

@@ -153,18 +153,39 @@ pub(crate) enum Why {
     Expired,
 }
 
+/// What a listing shows besides what is to be done; for whoever watches the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Census {
+    pub(crate) total: usize,
+    pub(crate) workers: usize,
+    pub(crate) expired: usize,
+    pub(crate) very_old: usize,
+    pub(crate) needed: usize,
+    pub(crate) to_take: usize,
+    pub(crate) spillover: usize,
+}
+
+/// What to do now, given `leases` as just observed, and what was seen.
+pub(crate) fn survey(leases: &[Lease], situation: &Situation<'_>, rng: &mut impl Rng) -> (Vec<Move>, Census) {
+    let count = Count::of(leases, situation);
+    let most = situation.bounds.max_leases;
+    let moves = count.moves(situation, rng);
+    let very_old = situation.bounds.failover_time * VERY_OLD;
+    let census = Census {
+        total: leases.len(),
+        workers: count.others.len() + 1,
+        expired: count.available.len(),
+        very_old: count.available.iter().filter(|one| one.age >= very_old).count(),
+        needed: count.need(most),
+        to_take: moves.iter().filter(|one| matches!(one, Move::Take { .. })).count(),
+        spillover: count.share().saturating_sub(most),
+    };
+    (moves, census)
+}
+
 /// What to do now, given `leases` as just observed.
 pub(crate) fn plan(leases: &[Lease], situation: &Situation<'_>, rng: &mut impl Rng) -> Vec<Move> {
-    let bounds = situation.bounds;
-    let count = Count::of(leases, situation);
-    let room = bounds.max_leases.saturating_sub(count.mine);
-    let need = count.share().min(bounds.max_leases).saturating_sub(count.mine);
-    // Asking is the last resort: while anything is free, nobody needs to give.
-    if count.available.is_empty() {
-        let budget = bounds.max_leases_to_steal.saturating_sub(situation.asked.len());
-        return count.asks(need, budget, rng);
-    }
-    count.takes(room, need, rng)
+    Count::of(leases, situation).moves(situation, rng)
 }
 
 struct Available<'a> {
@@ -204,6 +225,23 @@ impl<'a> Count<'a> {
             }
         }
         count
+    }
+
+    fn moves(&self, situation: &Situation<'_>, rng: &mut impl Rng) -> Vec<Move> {
+        let bounds = situation.bounds;
+        let room = bounds.max_leases.saturating_sub(self.mine);
+        let need = self.need(bounds.max_leases);
+        // Asking is the last resort: while anything is free, nobody needs to give.
+        if self.available.is_empty() {
+            let budget = bounds.max_leases_to_steal.saturating_sub(situation.asked.len());
+            return self.asks(need, budget, rng);
+        }
+        self.takes(room, need, rng)
+    }
+
+    /// What this worker is short of its share.
+    fn need(&self, max_leases: usize) -> usize {
+        self.share().min(max_leases).saturating_sub(self.mine)
     }
 
     /// The fair share of each worker that is alive, rounded up.

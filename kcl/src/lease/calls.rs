@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kinesis_shard::{Backoff, Clock};
+
+use crate::stats::Stats;
 
 use super::{Lease, LeaseKey, LeaseStore, LeaseStoreError, MetaUpdate, NewLease, Operation, Write};
 
@@ -20,11 +22,17 @@ pub(crate) struct Calls {
     seed: u64,
     /// The stream that the table is of, once that is known.
     stream: Arc<OnceLock<Arc<str>>>,
+    stats: Arc<Stats>,
 }
 
 impl Calls {
     pub(crate) fn new(store: Arc<dyn LeaseStore>, clock: Clock, timeout: Duration, seed: u64) -> Self {
-        Self { store, clock, timeout, seed, stream: Arc::default() }
+        Self { store, clock, timeout, seed, stream: Arc::default(), stats: Arc::default() }
+    }
+
+    /// The same, counted here.
+    pub(crate) fn counted(self, stats: Arc<Stats>) -> Self {
+        Self { stats, ..self }
     }
 
     /// Leases created from now on say which stream they are of. The first call counts.
@@ -49,7 +57,10 @@ impl Calls {
 
     pub(crate) async fn list(&self) -> Result<Vec<Lease>, LeaseStoreError> {
         // A large table is read page by page: its time grows with it, so only a dead connection is cut off here.
-        self.within(self.timeout * 5, "a listing", self.store.list()).await
+        let sent_at = self.clock.now();
+        let listed = self.within(self.timeout * 5, "a listing", self.store.list()).await;
+        self.stats.leases.listed(self.since(sent_at), listed.is_ok());
+        listed
     }
 
     /// What the latest listing passed over.
@@ -67,7 +78,13 @@ impl Calls {
         if lease.stream.is_none() && lease.key.stream_identifier().is_none() {
             lease.stream = self.stream.get().cloned();
         }
-        let create = || self.within(self.timeout, "a creation", self.store.create_if_absent(lease.clone()));
+        let create = || async {
+            let sent_at = self.clock.now();
+            let call = self.store.create_if_absent(lease.clone());
+            let created = self.within(self.timeout, "a creation", call).await;
+            self.stats.leases.created(self.since(sent_at), matches!(created, Ok(true)));
+            created
+        };
         self.repeated(&lease.key, create).await
     }
 
@@ -83,7 +100,14 @@ impl Calls {
         key: &LeaseKey,
         operation: &Operation,
     ) -> Result<Write, LeaseStoreError> {
-        self.within(self.timeout, operation.name(), self.dispatch(key, operation)).await
+        let sent_at = self.clock.now();
+        let answer = self.within(self.timeout, operation.name(), self.dispatch(key, operation)).await;
+        self.stats.leases.wrote(operation, self.since(sent_at), &answer);
+        answer
+    }
+
+    fn since(&self, sent_at: Instant) -> Duration {
+        self.clock.now().saturating_duration_since(sent_at)
     }
 
     async fn dispatch(&self, key: &LeaseKey, operation: &Operation) -> Result<Write, LeaseStoreError> {

@@ -82,7 +82,8 @@ impl Keeper {
     }
 
     fn build(store: Arc<dyn LeaseStore>, clock: Clock, settings: KeeperSettings, several: bool) -> Self {
-        let calls = Calls::new(store, clock, settings.store_call_timeout, settings.seed);
+        let calls = Calls::new(store, clock, settings.store_call_timeout, settings.seed)
+            .counted(Arc::clone(&settings.reports.stats));
         let syncs = Arc::new(Syncs::new(calls.clone(), settings.reports.events.clone(), several));
         let ended = Arc::new(EndedLeases::default());
         let hands = Hands { worker: settings.worker_id.clone(), calls, syncs, ended };
@@ -319,6 +320,7 @@ impl Running {
     fn synced(&mut self, result: Result<Synced, SyncError>, now: Instant) {
         if result.is_ok() {
             self.reports().board.synced(now);
+            self.reports().stats.leases.synced.one();
         }
         match result {
             Ok(synced) if synced.created > 0 => self.agenda.scan_soon(now),
@@ -352,7 +354,8 @@ impl Running {
             bounds: self.settings.bounds(),
             now,
         };
-        let moves = assign::plan(leases, &situation, &mut self.rng);
+        let (moves, census) = assign::survey(leases, &situation, &mut self.rng);
+        self.reports().stats.leases.seen(&census);
         if moves.is_empty() && self.taking.is_empty() && self.is_alone(leases) {
             self.agenda.scanned_alone(now, &mut self.rng);
         } else {

@@ -2,6 +2,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures::FutureExt;
+use tracing::{Instrument, Span};
 
 use super::Context;
 use crate::error::{BoxError, panic_text};
@@ -11,6 +12,7 @@ use crate::processor::{
     ShutdownRequestedInput,
 };
 use crate::shard_consumer::Call;
+use crate::stats::{Stats, Times};
 
 /// One call of the user's code with what it is given.
 pub(crate) enum Invocation {
@@ -19,6 +21,40 @@ pub(crate) enum Invocation {
     LeaseLost(LeaseLostInput),
     ShardEnded(ShardEndedInput),
     ShutdownRequested(ShutdownRequestedInput),
+}
+
+impl Invocation {
+    /// Where its time is counted.
+    fn times<'a>(&self, stats: &'a Stats) -> &'a Times {
+        match self {
+            Self::Initialize(_) => &stats.initialize_time,
+            Self::ProcessRecords(_) => &stats.process_records_time,
+            Self::LeaseLost(_) | Self::ShardEnded(_) | Self::ShutdownRequested(_) => &stats.shutdown_time,
+        }
+    }
+
+    /// One span for each call of the user's code. Sizes and positions only: what records hold is none of a log's business.
+    fn span(&self, lease: &HeldLease) -> Span {
+        let key = lease.key();
+        let shard_id = key.shard_id();
+        match self {
+            Self::Initialize(_) => tracing::info_span!("initialize", %shard_id, lease_key = %key),
+            Self::ProcessRecords(input) => tracing::info_span!(
+                "process_records",
+                %shard_id,
+                lease_key = %key,
+                records = input.records.len(),
+                attempt = input.attempt,
+            ),
+            Self::LeaseLost(_) => tracing::info_span!("lease_lost", %shard_id, lease_key = %key),
+            Self::ShardEnded(input) => {
+                tracing::info_span!("shard_ended", %shard_id, lease_key = %key, attempt = input.attempt)
+            }
+            Self::ShutdownRequested(input) => {
+                tracing::info_span!("shutdown_requested", %shard_id, lease_key = %key, attempt = input.attempt)
+            }
+        }
+    }
 }
 
 /// A call that returned, with the processor that was lent to it.
@@ -52,7 +88,11 @@ pub(crate) async fn call(
     };
     match created {
         Ok(mut processor) => {
-            let result = caught(processor.as_mut(), invocation).await;
+            let times = invocation.times(&context.stats);
+            let span = invocation.span(&lease);
+            let began = context.clock.now();
+            let result = caught(processor.as_mut(), invocation).instrument(span).await;
+            times.took(context.clock.now().saturating_duration_since(began));
             let call = if result.is_ok() { Call::Done } else { Call::Failed };
             Called { processor: Some(processor), call, failure: result.err() }
         }

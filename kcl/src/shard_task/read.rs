@@ -56,7 +56,10 @@ pub(super) async fn read(
     match step {
         FetchStep::OpenIterator(from) => open(&context, &lease, from).await,
         FetchStep::GetRecords { iterator, limit, .. } => {
-            Read::of(FetchAnswer::Records(transport.read(&iterator, limit).await))
+            let sent_at = context.clock.now();
+            let answer = transport.read(&iterator, limit).await;
+            context.stats.get_records_time.took(context.clock.now().saturating_duration_since(sent_at));
+            Read::of(FetchAnswer::Records(answer))
         }
         FetchStep::Subscribe(from) => {
             // The one before first: it must not stand in the way of this one.

@@ -166,3 +166,103 @@ async fn broken_aggregates_are_told_and_handed_over_whole() {
     );
     world.check();
 }
+
+/// Times and lease counts, against what the store and the processors saw.
+#[tokio::test(start_paused = true)]
+async fn times_and_leases_are_counted_under_the_names_of_the_java_library() {
+    let world = World::with_script(4, |_| Ok(Act::Take(Duration::from_millis(300))));
+    let slow = Rule::operation("GetRecords");
+    let _slow = world.sim.rule(slow.then(Verdict::Delay(Duration::from_millis(80))));
+    let a = world.worker("a").await;
+    world.until("all four", |_| a.shards().len() == 4).await;
+    world.put(texts(0, 40)).await;
+    world.until_delivered(40).await;
+    let b = world.worker("b").await;
+    world.until("shared", |_| b.shards().len() == 2).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let stats = a.stats();
+    let calls = stats.process_records_success;
+    assert!(calls >= 4);
+    assert_eq!(stats.process_records_time.count, calls);
+    assert!(stats.process_records_time.total >= Duration::from_millis(300) * u32::try_from(calls).unwrap());
+    assert!(stats.process_records_time.longest < Duration::from_millis(400));
+    let reads = stats.get_records_time;
+    assert!(
+        reads.count >= stats.get_records_success && reads.total >= Duration::from_millis(80) * 100,
+        "{reads:?}"
+    );
+    assert_eq!((stats.initialize_time.count, stats.shutdown_time.count), (4, 2));
+    let other = b.stats().leases;
+    let written = world.store.writes();
+    assert_eq!(stats.leases.renewed + other.renewed, written["renew"]);
+    assert_eq!(
+        (stats.leases.taken + other.taken, stats.leases.created + other.created),
+        (written["take"], 4)
+    );
+    assert_eq!((other.taken, other.total, other.workers), (2, 4, 2));
+    assert_eq!((other.needed, other.expired, other.very_old, other.spillover), (0, 0, 0, 0));
+    assert!(stats.leases.listed > 50 && stats.leases.synced >= 1, "{:?}", stats.leases);
+    let metrics = stats.kcl_metrics();
+    let metric = |wanted: &str| metrics.iter().find(|(name, _)| *name == wanted).unwrap().1;
+    assert_eq!(metric("RenewLease.Success"), stats.leases.renewed);
+    assert_eq!(metric("TotalLeases"), 4);
+    assert!(metric("RecordProcessor.processRecords.Time") >= 300 * calls);
+    assert!(metric("KinesisDataFetcher.getRecords.Time") >= 8_000);
+    a.shutdown(GRACE).await;
+    b.shutdown(GRACE).await;
+}
+
+/// Writes the spans down that are opened on this thread, with their fields as text.
+#[derive(Clone, Default)]
+struct Spans(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+struct Fields<'a>(&'a mut String);
+
+impl tracing::field::Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        use std::fmt::Write;
+        write!(self.0, " {field}={value:?}").unwrap();
+    }
+}
+
+impl tracing::Subscriber for Spans {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_span() && metadata.target().starts_with("kcl")
+    }
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        let mut text = span.metadata().name().to_owned();
+        span.record(&mut Fields(&mut text));
+        let mut spans = self.0.lock().unwrap();
+        spans.push(text);
+        tracing::span::Id::from_u64(spans.len() as u64)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_call_of_a_processor_has_a_span_with_shard_and_size_and_nothing_of_the_records() {
+    let spans = Spans::default();
+    let _until_the_end = tracing::subscriber::set_default(spans.clone());
+    let world = World::new(1);
+    world.put(texts(0, 7)).await;
+    let worker = world.worker("a").await;
+    world.until_delivered(7).await;
+    world.sim.split_shard(STREAM, ShardId::from_index(0));
+    world.until("the children", |_| worker.shards().len() == 2).await;
+    worker.shutdown(GRACE).await;
+    let spans = spans.0.lock().unwrap().clone();
+    let (shard, key) = ("shard_id=shardId-000000000000", "lease_key=shardId-000000000000");
+    for wanted in [
+        format!("initialize {shard} {key}"),
+        format!("process_records {shard} {key} records=7 attempt=1"),
+        format!("shard_ended {shard} {key} attempt=1"),
+    ] {
+        assert_eq!(spans.iter().filter(|span| **span == wanted).count(), 1, "{wanted}: {spans:#?}");
+    }
+    assert!(spans.iter().any(|span| span.starts_with("shutdown_requested shard_id=shardId-000000000001")));
+    assert!(!spans.iter().any(|span| span.contains("uid-")), "payload or partition key in {spans:#?}");
+}
