@@ -8,6 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::lease::assign::{self, Bounds, Observations, Situation};
+use crate::lease::outlook::outlook;
 use crate::lease::{Lease, LeaseCounter, LeaseKey, NewLease, WorkerId};
 
 /// A worker that has just joined a fleet, and scans.
@@ -59,6 +60,7 @@ impl Planner {
             now: self.now,
         };
         let moves = assign::plan(&self.leases, &situation, &mut self.rng).len();
+        std::hint::black_box(outlook(&self.leases, &situation));
         let next = self.seen.next_expiry(&self.leases, &held, failover_time, self.now);
         moves + usize::from(next.is_some())
     }

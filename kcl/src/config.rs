@@ -215,12 +215,13 @@ impl ConsumerConfig {
         self
     }
 
-    /// How often the lease table is read while other workers live. Default 850 ms, but at most half the failover time.
+    /// How often a worker looks at another one, by reading one lease of it. Default 850 ms, but at most half the failover time.
     /// 50 ms to 1 h.
     ///
     /// A lease that was given up is seen this much later at most, and one whose owner died is taken this much later than after
-    /// the failover time. Tables of more than 85 leases are read less often, so that the cost stays level; a worker
-    /// that holds every lease reads it every three failover times.
+    /// the failover time. The whole table is read every 3.3 failover times; but at this interval while leases move, and beside
+    /// Java workers and with stores that keep no [`Stamp`](crate::lease::Stamp), then less often in tables of more than 85 leases, so
+    /// that the cost stays level.
     #[must_use]
     pub fn with_lease_scan_interval(mut self, interval: Duration) -> Self {
         self.lease_scan_interval = Some(interval);

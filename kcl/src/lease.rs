@@ -38,6 +38,12 @@ pub(crate) mod sync;
 // Which leases to take or to ask for: pure.
 pub(crate) mod assign;
 
+// When a row was last written, by its writer's clock: pure.
+mod stamp;
+
+// Whom to watch, and whether anything is going on: pure.
+pub(crate) mod outlook;
+
 // What one worker believes about one lease that it holds: pure.
 pub(crate) mod tenure;
 
@@ -90,6 +96,7 @@ pub use memory::{Fault, MemoryLeaseStore, StoreCall};
 pub use rules::Operation;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteLeaseStore;
+pub use stamp::Stamp;
 pub use store::{LeaseStore, Write};
 
 /// The name of a lease: the shard's id, or in the multi-stream form `<account>:<stream>:<epoch>:<shard id>`.
@@ -259,6 +266,10 @@ pub struct Lease {
     pub latest_pinned_at: Option<u64>,
     /// Which stream it is of: ARN and creation, `<arn>@<seconds since the epoch>`, if a worker of this library wrote it down.
     pub stream: Option<Arc<str>>,
+    /// When the row was last written by an owner that leaves stamps; see [`written`](Self::written).
+    pub stamp: Option<Stamp>,
+    /// How often somebody asked whoever looks at this row to read the whole table; a count.
+    pub nudges: u64,
 }
 
 impl Lease {
@@ -277,6 +288,8 @@ impl Lease {
             checkpoint_owner: None,
             latest_pinned_at: None,
             stream: new.stream,
+            stamp: None,
+            nudges: 0,
         }
     }
 
@@ -288,6 +301,11 @@ impl Lease {
     /// Who may renew and checkpoint now: the old owner while a hand-over lasts, else the owner.
     pub fn actual_owner(&self) -> Option<&WorkerId> {
         self.checkpoint_owner.as_ref().or(self.owner.as_ref())
+    }
+
+    /// When the row got its counter, on the clock of the process that wrote it; `None` if that process leaves no stamps.
+    pub fn written(&self) -> Option<Stamp> {
+        self.stamp.filter(|stamp| stamp.counter == self.counter)
     }
 
     /// Whether the shard was processed to its end.
@@ -345,6 +363,8 @@ pub struct MetaUpdate {
     pub latest_pinned_at: Option<u64>,
     /// Which stream the lease is of. The first note stays: a table belongs to one stream.
     pub stream: Option<Arc<str>>,
+    /// Counts one nudge more: whoever looks at this row is to read the whole table.
+    pub nudge: bool,
 }
 
 #[cfg(test)]

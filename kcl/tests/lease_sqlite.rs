@@ -183,7 +183,7 @@ fn a_table_of_another_version_is_refused() {
     let path = folder.path().join("leases.db");
     drop(open(&path));
     Connection::open(&path).unwrap().execute("UPDATE kcl_schema SET version = 7", []).unwrap();
-    assert!(refusal(&path).contains("has version 7, this program writes version 2"));
+    assert!(refusal(&path).contains("has version 7, this program writes version 3"));
 }
 
 #[test]

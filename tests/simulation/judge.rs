@@ -196,9 +196,13 @@ impl<'a> Truth<'a> {
         let step = after.counter.get().checked_sub(before.counter.get());
         let owners_stay = before.owner == after.owner && before.checkpoint_owner == after.checkpoint_owner;
         let marked = after.checkpoint_owner.is_some() && before.checkpoint_owner.is_none();
+        // A hand-over that was started, or one that will not take place: the owner goes on with its counter.
+        let unmarked = after.checkpoint_owner.is_none()
+            && before.checkpoint_owner.is_some()
+            && after.owner == before.checkpoint_owner;
         let progress =
             before.checkpoint != after.checkpoint || before.pending_checkpoint != after.pending_checkpoint;
-        let counted = progress || !(owners_stay || marked);
+        let counted = progress || !(owners_stay || marked || unmarked);
         if step != Some(1) && (counted || step != Some(0)) {
             self.found.push(violation(
                 "L2",

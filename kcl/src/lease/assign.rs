@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
+use super::stamp::Clocks;
 use super::{Lease, LeaseCounter, LeaseKey, Owners, WorkerId};
 
 /// How long a row may go unseen, in quarters of the failover time, for its mark to count as the same one. A mark that went
@@ -25,38 +26,86 @@ const SAME_MARK_QUARTERS: u32 = 3;
 /// After how many failover times without an owner a lease is taken whatever the share.
 const VERY_OLD: u32 = 3;
 
+/// What part of the failover time a counter must have been *seen* to stand still before its lease is taken, whatever its
+/// stamp says. Bounds by stamps need no such rule; it is there for clocks that are worse than they may be.
+const SEEN_PART: u32 = 5;
+
 /// What this worker saw of each row, and since when, on its own monotonic clock.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Observations {
     rows: BTreeMap<LeaseKey, Seen>,
     latest: Option<Instant>,
+    clocks: Clocks,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     counter: LeaseCounter,
+    /// When the counter was first seen.
+    read_at: Instant,
+    /// When it was written at the latest: when it was first seen, or what its stamp says if that is earlier.
     counter_since: Instant,
     owners: Owners,
     owners_since: Instant,
 }
 
+impl Default for Observations {
+    /// With clocks that are off by what workers allow by default.
+    fn default() -> Self {
+        Self::with_clock_error(10_000)
+    }
+}
+
 impl Observations {
+    /// Nothing seen yet. `clock_error_ppm`: by how much any clock may be off, in millionths.
+    pub(crate) fn with_clock_error(clock_error_ppm: u32) -> Self {
+        Self { rows: BTreeMap::new(), latest: None, clocks: Clocks::new(clock_error_ppm) }
+    }
+
     /// Takes in a listing whose *response* arrived at `answered_at`.
     pub(crate) fn record(&mut self, leases: &[Lease], failover_time: Duration, answered_at: Instant) {
         let unseen = self.latest.map(|latest| answered_at.saturating_duration_since(latest));
         let unbroken = unseen.is_some_and(|unseen| unseen < failover_time * SAME_MARK_QUARTERS / 4);
+        let stamps = || leases.iter().filter_map(Lease::written);
+        self.clocks.retain(&stamps().map(|stamp| stamp.process).collect());
+        for stamp in stamps() {
+            self.clocks.read(&stamp, failover_time, answered_at);
+        }
         let seen = |lease: &Lease| {
             let before = self.rows.get(&lease.key);
-            let (counter, owners) = (lease.counter, lease.owners());
-            let counter_since =
-                before.filter(|seen| seen.counter == counter).map_or(answered_at, |seen| seen.counter_since);
-            let owners_since = before
-                .filter(|seen| unbroken && seen.owners == owners)
-                .map_or(answered_at, |seen| seen.owners_since);
-            Seen { counter, counter_since, owners, owners_since }
+            (lease.key.clone(), self.seen(lease, before, unbroken, answered_at))
         };
-        self.rows = leases.iter().map(|lease| (lease.key.clone(), seen(lease))).collect();
+        self.rows = leases.iter().map(seen).collect();
         self.latest = Some(answered_at);
+    }
+
+    /// Takes in one row of which the *response* arrived at `answered_at`. What is known of marks rests on listings alone.
+    pub(crate) fn record_one(&mut self, lease: &Lease, failover_time: Duration, answered_at: Instant) {
+        if let Some(stamp) = lease.written() {
+            self.clocks.read(&stamp, failover_time, answered_at);
+        }
+        if let Some(before) = self.rows.get(&lease.key) {
+            let seen = self.seen(lease, Some(before), true, answered_at);
+            self.rows.insert(lease.key.clone(), seen);
+        }
+    }
+
+    fn seen(&self, lease: &Lease, before: Option<&Seen>, unbroken: bool, answered_at: Instant) -> Seen {
+        let (counter, owners) = (lease.counter, lease.owners());
+        let known = before.filter(|seen| seen.counter == counter);
+        let (read_at, since) =
+            known.map_or((answered_at, answered_at), |seen| (seen.read_at, seen.counter_since));
+        let sent_by = lease.written().and_then(|stamp| self.clocks.sent_by(&stamp));
+        let owners_since = before
+            .filter(|seen| unbroken && seen.owners == owners)
+            .map_or(answered_at, |seen| seen.owners_since);
+        Seen {
+            counter,
+            read_at,
+            counter_since: sent_by.map_or(since, |sent_by| sent_by.min(since)),
+            owners,
+            owners_since,
+        }
     }
 
     /// When the next lease of somebody else will have stood still for the failover time, if nothing moves until then.
@@ -72,15 +121,29 @@ impl Observations {
         });
         let expiry = |lease: &Lease| {
             let seen = self.rows.get(&lease.key).filter(|seen| seen.counter == lease.counter)?;
-            seen.counter_since.checked_add(failover_time)
+            let seen_enough = seen.read_at.checked_add(failover_time / SEEN_PART)?;
+            Some(seen.counter_since.checked_add(failover_time)?.max(seen_enough))
         };
         watched.filter_map(expiry).filter(|at| *at > now).min()
     }
 
-    /// For how long the counter of this row was seen to stand still.
-    fn still_for(&self, lease: &Lease, now: Instant) -> Duration {
+    /// For how long the counter of this row has stood still, at least.
+    pub(crate) fn still_for(&self, lease: &Lease, now: Instant) -> Duration {
         let seen = self.rows.get(&lease.key).filter(|seen| seen.counter == lease.counter);
         seen.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen.counter_since))
+    }
+
+    /// Whether the stamp of this row said more than reading it did.
+    #[cfg(test)]
+    pub(crate) fn stamp_was_earlier(&self, lease: &Lease) -> bool {
+        self.rows.get(&lease.key).is_some_and(|seen| seen.counter_since < seen.read_at)
+    }
+
+    /// Whether the counter of this row has stood still for the failover time.
+    fn has_expired(&self, lease: &Lease, failover_time: Duration, now: Instant) -> bool {
+        let seen = self.rows.get(&lease.key).filter(|seen| seen.counter == lease.counter);
+        let watched = seen.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen.read_at));
+        watched >= failover_time / SEEN_PART && self.still_for(lease, now) >= failover_time
     }
 
     /// For how long this row was seen to have these owners, and so a mark of a hand-over if it has one. Not since the
@@ -214,7 +277,7 @@ impl<'a> Count<'a> {
             let age = situation.seen.still_for(lease, situation.now);
             if situation.held.contains(&lease.key) {
                 count.mine += 1;
-            } else if let Some(why) = takeable(lease, age, situation) {
+            } else if let Some(why) = takeable(lease, situation) {
                 let own = matches!(why, Why::OwnName | Why::HandedOver | Why::Unanswered);
                 let urgent = own || age >= failover_time * VERY_OLD;
                 count.available.push(Available { lease, why, age, urgent });
@@ -276,7 +339,7 @@ impl<'a> Count<'a> {
     }
 }
 
-fn takeable(lease: &Lease, age: Duration, situation: &Situation<'_>) -> Option<Why> {
+fn takeable(lease: &Lease, situation: &Situation<'_>) -> Option<Why> {
     let failover_time = situation.bounds.failover_time;
     let names_me = lease.owner.as_ref() == Some(situation.worker);
     let asked_for = situation.asked.contains(&lease.key);
@@ -288,7 +351,7 @@ fn takeable(lease: &Lease, age: Duration, situation: &Situation<'_>) -> Option<W
         Some(Why::OwnName)
     } else if names_me && !marked && asked_for {
         Some(Why::HandedOver)
-    } else if age >= failover_time {
+    } else if situation.seen.has_expired(lease, failover_time, situation.now) {
         Some(Why::Expired)
     } else if names_me && marked && situation.seen.owned_for(lease, situation.now) >= failover_time {
         Some(Why::Unanswered)

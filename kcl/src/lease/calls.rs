@@ -8,7 +8,8 @@ use kinesis_shard::{Backoff, Clock};
 
 use crate::stats::Stats;
 
-use super::{Lease, LeaseKey, LeaseStore, LeaseStoreError, MetaUpdate, NewLease, Operation, Write};
+use super::stamp::Stamper;
+use super::{Lease, LeaseKey, LeaseStore, LeaseStoreError, MetaUpdate, NewLease, Operation, WorkerId, Write};
 
 /// How often a call that changes nothing when repeated is tried before its error is told.
 const ATTEMPTS: u32 = 4;
@@ -23,11 +24,21 @@ pub(crate) struct Calls {
     /// The stream that the table is of, once that is known.
     stream: Arc<OnceLock<Arc<str>>>,
     stats: Arc<Stats>,
+    /// Stamps what is written, once the table was seen.
+    stamper: Arc<OnceLock<Stamper>>,
 }
 
 impl Calls {
     pub(crate) fn new(store: Arc<dyn LeaseStore>, clock: Clock, timeout: Duration, seed: u64) -> Self {
-        Self { store, clock, timeout, seed, stream: Arc::default(), stats: Arc::default() }
+        Self {
+            store,
+            clock,
+            timeout,
+            seed,
+            stream: Arc::default(),
+            stats: Arc::default(),
+            stamper: Arc::default(),
+        }
     }
 
     /// The same, counted here.
@@ -38,6 +49,12 @@ impl Calls {
     /// Leases created from now on say which stream they are of. The first call counts.
     pub(crate) fn is_of_stream(&self, stream: Arc<str>) {
         self.stream.get_or_init(|| stream);
+    }
+
+    /// Writes are stamped from now on. `table`: as it was before this worker wrote anything. The first call counts.
+    pub(crate) fn stamp_for(&self, worker: &WorkerId, table: &[Lease]) {
+        let now = self.clock.now();
+        self.stamper.get_or_init(|| Stamper::new(worker, self.seed, table, now));
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -63,6 +80,11 @@ impl Calls {
         listed
     }
 
+    /// The same for one who can do without.
+    pub(crate) async fn list_briefly(&self) -> Result<Vec<Lease>, LeaseStoreError> {
+        self.within(self.timeout, "a listing", self.store.list()).await
+    }
+
     /// What the latest listing passed over.
     pub(crate) fn broken_leases(&self) -> Vec<LeaseStoreError> {
         self.store.broken_leases()
@@ -70,6 +92,11 @@ impl Calls {
 
     pub(crate) async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
         self.repeated(key, || self.within(self.timeout, "a read", self.store.get(key))).await
+    }
+
+    /// A row, possibly as it was a moment ago. Tried once: the next look is not far.
+    pub(crate) async fn peek(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
+        self.within(self.timeout, "a look", self.store.peek(key)).await
     }
 
     /// Creates a lease if there is none. Tried again when in doubt: a second creation changes nothing.
@@ -101,32 +128,15 @@ impl Calls {
         operation: &Operation,
     ) -> Result<Write, LeaseStoreError> {
         let sent_at = self.clock.now();
-        let answer = self.within(self.timeout, operation.name(), self.dispatch(key, operation)).await;
+        let stamp = self.stamper.get().and_then(|stamper| stamper.stamp(operation, sent_at));
+        let call = self.store.write(key, operation.clone(), stamp.as_ref());
+        let answer = self.within(self.timeout, operation.name(), call).await;
         self.stats.leases.wrote(operation, self.since(sent_at), &answer);
         answer
     }
 
     fn since(&self, sent_at: Instant) -> Duration {
         self.clock.now().saturating_duration_since(sent_at)
-    }
-
-    async fn dispatch(&self, key: &LeaseKey, operation: &Operation) -> Result<Write, LeaseStoreError> {
-        let store = &self.store;
-        match operation.clone() {
-            Operation::Create(lease) => {
-                let created = store.create_if_absent(lease.clone()).await?;
-                Ok(if created { Write::Applied(Lease::created(lease)) } else { Write::Refused(None) })
-            }
-            Operation::Renew { expected, during_handoff } => store.renew(key, expected, during_handoff).await,
-            Operation::Take { expected, worker } => store.take(key, expected, &worker).await,
-            Operation::Assign { expected, worker } => store.assign(key, &expected, &worker).await,
-            Operation::StartHandoff { from, to } => store.start_handoff(key, &from, &to).await,
-            Operation::EndHandoff { expected, owner } => store.end_handoff(key, &expected, &owner).await,
-            Operation::Release { expected, counter } => store.release(key, &expected, counter).await,
-            Operation::Checkpoint { expected, update } => store.checkpoint(key, expected, update).await,
-            Operation::UpdateMeta(update) => store.update_meta(key, update).await,
-            Operation::Delete { expected } => store.delete(key, expected).await,
-        }
     }
 
     async fn repeated<T, F>(&self, key: &LeaseKey, call: impl Fn() -> F + Send) -> Result<T, LeaseStoreError>

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::rules::{self, Verdict};
-use super::{Lease, LeaseKey, LeaseStoreError, Operation, Write};
+use super::{Lease, LeaseKey, LeaseStoreError, Operation, Stamp, Write};
 
 /// How often an operation starts over because the row changed between read and write. Somebody else got through each
 /// time; more than this many in a row means a store that never says yes.
@@ -76,12 +76,13 @@ impl<D: CompareAndSet> CompareAndSetStore<D> {
         &self,
         key: &LeaseKey,
         operation: Operation,
+        stamp: Option<&Stamp>,
     ) -> Result<Write, LeaseStoreError> {
         for _ in 0..ROUNDS {
             let row = self.0.load(key).await?;
             let after = match rules::apply(row.as_ref(), &operation) {
                 Verdict::Refused => return Ok(Write::Refused(row)),
-                Verdict::Becomes(after) => Some(after),
+                Verdict::Becomes(after) => Some(rules::stamped(after, stamp)),
                 Verdict::Deleted => None,
             };
             if self.0.replace(key, row.as_ref(), after.as_ref()).await?
@@ -96,7 +97,7 @@ impl<D: CompareAndSet> CompareAndSetStore<D> {
 
 /// Implements [`LeaseStore`](super::LeaseStore) by `prepare_table`, `load_all`, `load` and `execute`.
 macro_rules! lease_store_by_operation {
-    ([$($generics:tt)*] $store:ty $(, broken_by $broken:ident)?) => {
+    ([$($generics:tt)*] $store:ty $(, broken_by $broken:ident)? $(, peeked_by $peek:ident)?) => {
         #[async_trait::async_trait]
         impl<$($generics)*> $crate::lease::LeaseStore for $store {
             async fn prepare(&self) -> Result<(), $crate::lease::LeaseStoreError> {
@@ -120,12 +121,30 @@ macro_rules! lease_store_by_operation {
                 self.load(key).await
             }
 
+            async fn write(
+                &self,
+                key: &$crate::lease::LeaseKey,
+                operation: $crate::lease::Operation,
+                stamp: Option<&$crate::lease::Stamp>,
+            ) -> Result<$crate::lease::Write, $crate::lease::LeaseStoreError> {
+                self.execute(key, operation, stamp).await
+            }
+
+            $(
+                async fn peek(
+                    &self,
+                    key: &$crate::lease::LeaseKey,
+                ) -> Result<Option<$crate::lease::Lease>, $crate::lease::LeaseStoreError> {
+                    self.$peek(key).await
+                }
+            )?
+
             async fn create_if_absent(
                 &self,
                 lease: $crate::lease::NewLease,
             ) -> Result<bool, $crate::lease::LeaseStoreError> {
                 let key = lease.key.clone();
-                Ok(self.execute(&key, $crate::lease::Operation::Create(lease)).await?.is_applied())
+                Ok(self.execute(&key, $crate::lease::Operation::Create(lease), None).await?.is_applied())
             }
 
             async fn renew(
@@ -134,7 +153,7 @@ macro_rules! lease_store_by_operation {
                 expected: $crate::lease::LeaseCounter,
                 during_handoff: bool,
             ) -> Result<$crate::lease::Write, $crate::lease::LeaseStoreError> {
-                self.execute(key, $crate::lease::Operation::Renew { expected, during_handoff }).await
+                self.execute(key, $crate::lease::Operation::Renew { expected, during_handoff }, None).await
             }
 
             async fn take(
@@ -144,7 +163,7 @@ macro_rules! lease_store_by_operation {
                 worker: &$crate::lease::WorkerId,
             ) -> Result<$crate::lease::Write, $crate::lease::LeaseStoreError> {
                 let worker = worker.clone();
-                self.execute(key, $crate::lease::Operation::Take { expected, worker }).await
+                self.execute(key, $crate::lease::Operation::Take { expected, worker }, None).await
             }
 
             async fn assign(
@@ -154,7 +173,7 @@ macro_rules! lease_store_by_operation {
                 worker: &$crate::lease::WorkerId,
             ) -> Result<$crate::lease::Write, $crate::lease::LeaseStoreError> {
                 let (expected, worker) = (expected.clone(), worker.clone());
-                self.execute(key, $crate::lease::Operation::Assign { expected, worker }).await
+                self.execute(key, $crate::lease::Operation::Assign { expected, worker }, None).await
             }
 
             async fn start_handoff(
@@ -164,7 +183,7 @@ macro_rules! lease_store_by_operation {
                 to: &$crate::lease::WorkerId,
             ) -> Result<$crate::lease::Write, $crate::lease::LeaseStoreError> {
                 let (from, to) = (from.clone(), to.clone());
-                self.execute(key, $crate::lease::Operation::StartHandoff { from, to }).await
+                self.execute(key, $crate::lease::Operation::StartHandoff { from, to }, None).await
             }
 
             async fn end_handoff(
@@ -174,7 +193,7 @@ macro_rules! lease_store_by_operation {
                 owner: &$crate::lease::WorkerId,
             ) -> Result<$crate::lease::Write, $crate::lease::LeaseStoreError> {
                 let (expected, owner) = (expected.clone(), owner.clone());
-                self.execute(key, $crate::lease::Operation::EndHandoff { expected, owner }).await
+                self.execute(key, $crate::lease::Operation::EndHandoff { expected, owner }, None).await
             }
 
             async fn release(
@@ -184,7 +203,7 @@ macro_rules! lease_store_by_operation {
                 counter: $crate::lease::LeaseCounter,
             ) -> Result<$crate::lease::Write, $crate::lease::LeaseStoreError> {
                 let expected = expected.clone();
-                self.execute(key, $crate::lease::Operation::Release { expected, counter }).await
+                self.execute(key, $crate::lease::Operation::Release { expected, counter }, None).await
             }
 
             async fn checkpoint(
@@ -193,7 +212,7 @@ macro_rules! lease_store_by_operation {
                 expected: $crate::lease::LeaseCounter,
                 update: $crate::lease::CheckpointUpdate,
             ) -> Result<$crate::lease::Write, $crate::lease::LeaseStoreError> {
-                self.execute(key, $crate::lease::Operation::Checkpoint { expected, update }).await
+                self.execute(key, $crate::lease::Operation::Checkpoint { expected, update }, None).await
             }
 
             async fn update_meta(
@@ -201,7 +220,7 @@ macro_rules! lease_store_by_operation {
                 key: &$crate::lease::LeaseKey,
                 update: $crate::lease::MetaUpdate,
             ) -> Result<$crate::lease::Write, $crate::lease::LeaseStoreError> {
-                self.execute(key, $crate::lease::Operation::UpdateMeta(update)).await
+                self.execute(key, $crate::lease::Operation::UpdateMeta(update), None).await
             }
 
             async fn delete(
@@ -209,7 +228,7 @@ macro_rules! lease_store_by_operation {
                 key: &$crate::lease::LeaseKey,
                 expected: $crate::lease::LeaseCounter,
             ) -> Result<$crate::lease::Write, $crate::lease::LeaseStoreError> {
-                self.execute(key, $crate::lease::Operation::Delete { expected }).await
+                self.execute(key, $crate::lease::Operation::Delete { expected }, None).await
             }
         }
     };

@@ -21,7 +21,7 @@ use futures::future::BoxFuture;
 
 use super::{
     CheckpointUpdate, Lease, LeaseCounter, LeaseKey, LeaseStore, LeaseStoreError, MetaUpdate, NewLease,
-    Owners, PendingCheckpoint, WorkerId, Write,
+    Operation, Owners, PendingCheckpoint, Stamp, WorkerId, Write,
 };
 
 // Creating, reading, renewing, taking, deleting.

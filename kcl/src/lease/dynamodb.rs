@@ -19,7 +19,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use super::compare_and_set::lease_store_by_operation;
-use super::{Lease, LeaseCounter, LeaseKey, LeaseStoreError, NewLease, Operation, WorkerId, Write};
+use super::{Lease, LeaseCounter, LeaseKey, LeaseStoreError, NewLease, Operation, Stamp, WorkerId, Write};
 
 // One lease as an item: pure.
 mod item;
@@ -198,12 +198,21 @@ impl DynamoDbLeaseStore {
     }
 
     async fn load(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
+        self.read_row(key, true).await
+    }
+
+    /// At half the price.
+    async fn glance(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
+        self.read_row(key, false).await
+    }
+
+    async fn read_row(&self, key: &LeaseKey, newest: bool) -> Result<Option<Lease>, LeaseStoreError> {
         let request = self
             .client
             .get_item()
             .table_name(&*self.table_name)
             .key(LEASE_KEY, item::text(key.as_str()))
-            .consistent_read(true);
+            .consistent_read(newest);
         let answer = request.send().await.map_err(|error| error::in_words(&self.name, Call::Read, error))?;
         answer.item.as_ref().map_or(Ok(None), |item| self.read(item))
     }
@@ -212,13 +221,18 @@ impl DynamoDbLeaseStore {
         item::read(item).map_err(|broken| self.corrupt(broken))
     }
 
-    async fn execute(&self, key: &LeaseKey, operation: Operation) -> Result<Write, LeaseStoreError> {
+    async fn execute(
+        &self,
+        key: &LeaseKey,
+        operation: Operation,
+        stamp: Option<&Stamp>,
+    ) -> Result<Write, LeaseStoreError> {
         match operation {
             Operation::Create(new) => self.create(new).await,
             Operation::Renew { expected, during_handoff } => {
-                self.update(key, &Change::renew(expected, during_handoff)).await
+                self.update(key, &Change::renew(expected, during_handoff).stamped(stamp)).await
             }
-            Operation::Take { expected, worker } => self.take_row(key, expected, &worker).await,
+            Operation::Take { expected, worker } => self.take_row(key, expected, &worker, stamp).await,
             Operation::Assign { expected, worker } => {
                 self.update(key, &Change::assign(&expected, &worker)).await
             }
@@ -236,7 +250,7 @@ impl DynamoDbLeaseStore {
                 self.update(key, &Change::release(&expected, counter)).await
             }
             Operation::Checkpoint { expected, update } => {
-                self.update(key, &Change::checkpoint(expected, &update)).await
+                self.update(key, &Change::checkpoint(expected, &update).stamped(stamp)).await
             }
             Operation::UpdateMeta(update) => match Change::note(&update) {
                 Some(change) => self.update(key, &change).await,
@@ -270,13 +284,14 @@ impl DynamoDbLeaseStore {
         key: &LeaseKey,
         expected: LeaseCounter,
         worker: &WorkerId,
+        stamp: Option<&Stamp>,
     ) -> Result<Write, LeaseStoreError> {
         let mut row = self.load(key).await?;
         for _ in 0..ROUNDS {
             let Some(seen) = row.as_ref().filter(|row| row.counter == expected) else {
                 return Ok(Write::Refused(row));
             };
-            match self.update(key, &Change::take(expected, worker, &seen.owners())).await? {
+            match self.update(key, &Change::take(expected, worker, &seen.owners()).stamped(stamp)).await? {
                 Write::Refused(now) => row = now,
                 applied @ Write::Applied(_) => return Ok(applied),
             }
@@ -352,7 +367,7 @@ impl DynamoDbLeaseStore {
     }
 }
 
-lease_store_by_operation!([] DynamoDbLeaseStore, broken_by broken);
+lease_store_by_operation!([] DynamoDbLeaseStore, broken_by broken, peeked_by glance);
 
 /// The caller's client with one attempt per call, and a limit on its time if it has none.
 fn without_retries(client: &Client, timeout: Duration) -> Client {

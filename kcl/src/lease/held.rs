@@ -375,15 +375,24 @@ impl HeldLease {
     /// after the failover time. The same holds when the future is dropped.
     pub(crate) async fn release(&self) -> Result<(), HeldLeaseError> {
         let _turn = self.0.writes.lock().await;
-        let (first, finished) = {
+        let (first, finished, awaited) = {
             let mut belief = self.belief();
             belief.expire(self.now());
             let expired = belief.end() == Some(&End::Expired);
-            (belief.give_up() || expired, belief.is_finished())
+            let awaited = belief.asked_by().is_some();
+            (belief.give_up() || expired, belief.is_finished(), awaited)
         };
         self.announce_end();
         // A finished lease needs no owner, nobody takes it: that write is saved.
-        if first && !finished { self.give_away().await } else { Ok(()) }
+        if !first || finished {
+            return Ok(());
+        }
+        self.give_away().await?;
+        // Who asked for the lease looks at it; of one that is free the others must be told.
+        if !awaited {
+            self.0.ended.row_is_free();
+        }
+        Ok(())
     }
 
     /// Removes this worker from the row, with belief ended before.

@@ -4,6 +4,7 @@
 //!             .--------------------- agenda: what is due ---------------------.
 //!             v                        v                                      v
 //!  scan: list -> observations -> plan -> take, ask      renew: each held lease      sync: shards -> create, delete
+//!  watch: one row -> outlook -> scan                         |
 //!                                        |                     |
 //!                             gained <- HeldLease        lost: told by the HeldLease itself
 //! ```
@@ -23,10 +24,10 @@ use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::assign::{self, Move, Observations, Situation};
+use super::assign::{self, Observations, Situation};
 use super::calls::Calls;
 use super::held::{EndedLeases, Hands, HeldLease};
-use super::tenure::{End, Tenure};
+use super::outlook;
 use super::{Lease, LeaseCounter, LeaseKey, LeaseStore};
 use crate::event::ConsumerEvent;
 use crate::reports::Reports;
@@ -46,8 +47,18 @@ mod syncs;
 // What is under way.
 mod jobs;
 
+// Whom it watches, and whom it tells.
+mod neighbours;
+
+// Leases that are taken or asked for.
+mod takes;
+
+// Leases that are over, and rows that are none.
+mod endings;
+
 use agenda::{Agenda, Due};
 use jobs::Done;
+use neighbours::Neighbours;
 pub(crate) use settings::{KeeperCommand, KeeperError, KeeperSettings};
 use shard_sync::Synced;
 pub(crate) use shard_sync::{ListShards, SyncError, WhichShards};
@@ -147,6 +158,9 @@ impl Keeper {
                     () = ended.news() => running.drop_ended(clock.now()),
                     () = clock.sleep_until(wake_at) => {}
                 }
+                if ended.take_freed() {
+                    running.owe_nudge();
+                }
                 if running.has_ended() {
                     return Ok(());
                 }
@@ -178,6 +192,7 @@ struct Running {
     broken: BTreeSet<String>,
     /// Leases that came too late and are being given back, and those that were asked for and are not wanted any more.
     releasing: BTreeSet<LeaseKey>,
+    neighbours: Neighbours,
     /// Nothing more is taken.
     stopping: bool,
     /// Nothing more is wanted.
@@ -196,11 +211,11 @@ impl Running {
         Self {
             agenda: Agenda::new(settings.scan_interval, settings.failover_time, settings.shard_sync_interval),
             rng: SmallRng::seed_from_u64(settings.seed),
+            observations: Observations::with_clock_error(settings.clock_error_ppm),
             hands,
             settings,
             gained,
             jobs,
-            observations: Observations::default(),
             held: BTreeMap::new(),
             taking: BTreeSet::new(),
             left_behind: BTreeMap::new(),
@@ -209,6 +224,7 @@ impl Running {
             moved: BTreeSet::new(),
             broken: BTreeSet::new(),
             releasing: BTreeSet::new(),
+            neighbours: Neighbours::default(),
             stopping: false,
             ending: false,
             next_tenure: 1,
@@ -223,23 +239,10 @@ impl Running {
         }
     }
 
-    /// Nobody must hand a lease over to a worker that is going: it would stand still for the failover time.
-    fn give_up_claim(&mut self, key: LeaseKey) {
-        // While a request or a take is under way its answer comes first.
-        let settled = !self.asking.contains(&key) && !self.taking.contains(&key);
-        if settled && self.asked.remove(&key) {
-            self.releasing.insert(key.clone());
-            let hands = self.hands.clone();
-            self.jobs.push(Box::pin(async move {
-                jobs::give_up_claim(hands, key.clone()).await;
-                Done::Released(key)
-            }));
-        }
-    }
-
     /// Nothing more is wanted, and nothing is left half way.
     fn has_ended(&self) -> bool {
-        self.ending && self.taking.is_empty() && self.asking.is_empty() && self.releasing.is_empty()
+        let under_way = !self.taking.is_empty() || !self.asking.is_empty() || !self.releasing.is_empty();
+        self.ending && !under_way && self.neighbours.are_told()
     }
 
     fn begin(&mut self, due: Due) {
@@ -250,7 +253,11 @@ impl Running {
                 // The response's time: a counter may have moved at any time before it.
                 Done::Scanned(listed, hands.calls.clock().now())
             }),
-            Due::Sync => Box::pin(async move { Done::Synced(hands.syncs.run().await) }),
+            Due::Watch => return self.begin_watch(),
+            Due::Sync => Box::pin(async move {
+                let listed = hands.calls.list().await;
+                Done::ListedForSync(listed, hands.calls.clock().now())
+            }),
             Due::Renew(key) => {
                 let held = self.held.get(&key).cloned();
                 let span = tracing::debug_span!("renew", lease_key = %key);
@@ -270,6 +277,8 @@ impl Running {
     fn done(&mut self, done: Done, now: Instant) -> Result<bool, KeeperError> {
         match done {
             Done::Started(leases) => self.started(&leases?, now),
+            Done::ListedForSync(Ok(leases), answered_at) => self.sync_with(leases, answered_at, now),
+            Done::ListedForSync(Err(error), _) => self.synced(Err(error.into()), now),
             Done::Synced(result) => self.synced(result, now),
             Done::Scanned(Ok(leases), answered_at) => {
                 let leases = self.hands.syncs.followed(leases);
@@ -298,10 +307,14 @@ impl Running {
                     self.agenda.renew_at(held.renew_at().max(now + pause), key);
                 }
             }
+            Done::Watched(key, row, answered_at) => self.watched(&key, row, answered_at, now),
+            Done::Nudged => self.nudged(),
             Done::Delivered(taken) => return Ok(!taken),
             Done::Released(key) => {
                 self.releasing.remove(&key);
                 tracing::debug!(lease_key = %key, "gave back what came too late");
+                // It may have been freed by the way.
+                self.owe_nudge();
             }
             Done::Cleared => {}
         }
@@ -312,9 +325,18 @@ impl Running {
         let me = &self.settings.worker_id;
         let mine = leases.iter().filter(|lease| lease.actual_owner() == Some(me));
         self.left_behind = mine.map(|lease| (lease.key.clone(), BTreeSet::from([lease.counter]))).collect();
+        self.settle(now);
         if !self.stopping {
             self.agenda.start(now, &mut self.rng);
         }
+    }
+
+    /// One listing for both: the sync, and what a scan is for.
+    fn sync_with(&mut self, leases: Vec<Lease>, answered_at: Instant, now: Instant) {
+        let (hands, table) = (self.hands.clone(), leases.clone());
+        self.jobs.push(Box::pin(async move { Done::Synced(hands.syncs.run_on(&table).await) }));
+        let leases = self.hands.syncs.followed(leases);
+        self.scanned(&leases, answered_at, now);
     }
 
     fn synced(&mut self, result: Result<Synced, SyncError>, now: Instant) {
@@ -356,165 +378,28 @@ impl Running {
         };
         let (moves, census) = assign::survey(leases, &situation, &mut self.rng);
         self.reports().stats.leases.seen(&census);
-        if moves.is_empty() && self.taking.is_empty() && self.is_alone(leases) {
-            self.agenda.scanned_alone(now, &mut self.rng);
+        let left_count = census.expired.saturating_sub(census.to_take);
+        let outlook = outlook::outlook(leases, &situation);
+        let next = self.observations.next_expiry(leases, &held, self.settings.failover_time, now);
+        let settled = self.look_around(outlook, left_count, now);
+        let all_held = self.taking.is_empty() && self.holds_all(leases);
+        let quiet = moves.is_empty() && (settled || all_held);
+        if quiet {
+            self.agenda.scanned_quiet(now, &mut self.rng);
         } else {
             self.agenda.scanned(now, leases.len(), &mut self.rng);
         }
-        let next = self.observations.next_expiry(leases, &held, self.settings.failover_time, now);
-        if let Some(at) = next {
+        if let Some(at) = next.filter(|_| !quiet) {
             self.agenda.scan_by(at);
         }
+        self.keep_watching(now);
         for one in moves {
             self.make(one);
         }
     }
 
-    /// Makes an event of each row that the listing passed over, when it is new.
-    fn tell_broken(&mut self) {
-        let broken: BTreeSet<String> =
-            self.hands.calls.broken_leases().iter().map(ToString::to_string).collect();
-        for error in broken.difference(&self.broken) {
-            let error = error.as_str().into();
-            self.reports().events.emit(ConsumerEvent::LeaseUnreadable { error });
-        }
-        self.broken = broken;
-    }
-
-    /// Whether this worker holds every lease that there is to hold.
-    fn is_alone(&self, leases: &[Lease]) -> bool {
-        let unfinished = leases.iter().filter(|lease| !lease.is_finished());
-        !leases.is_empty() && unfinished.into_iter().all(|lease| self.held.contains_key(&lease.key))
-    }
-
-    /// Keeps the marks that stand: rows that name this worker while the old owner still has them, or has just let go.
-    fn note_marks(&mut self, leases: &[Lease]) {
-        let me = &self.settings.worker_id;
-        let rows: BTreeMap<&LeaseKey, &Lease> = leases.iter().map(|lease| (&lease.key, lease)).collect();
-        self.asked.retain(|key| rows.get(key).is_some_and(|row| row.owner.as_ref() == Some(me)));
-        for row in leases {
-            if row.owner.as_ref() == Some(me) && row.checkpoint_owner.is_some() {
-                self.asked.insert(row.key.clone());
-            }
-        }
-        self.left_behind.retain(|key, _| rows.contains_key(key));
-        self.moved.retain(|key| rows.contains_key(key));
-        // With such a mark the row could not be asked for, by anybody.
-        for (key, row) in rows.into_iter().filter(|(key, _)| self.moved.contains(*key)) {
-            let ours = row.checkpoint_owner.as_ref() == Some(me) && !self.held.contains_key(key);
-            if let Some(owner) = row.owner.clone().filter(|owner| ours && owner != me) {
-                let clear = jobs::clear_mark(self.hands.clone(), key.clone(), owner);
-                self.jobs.push(Box::pin(async move {
-                    clear.await;
-                    Done::Cleared
-                }));
-            }
-        }
-    }
-
-    fn make(&mut self, one: Move) {
-        let hands = self.hands.clone();
-        match one {
-            Move::Take { key, counter, why } => {
-                self.taking.insert(key.clone());
-                let terms = self.settings.terms();
-                let span = tracing::debug_span!("take", lease_key = %key, ?why);
-                let take = async move {
-                    let tenure = jobs::take(hands, terms, key.clone(), counter, why).await;
-                    Done::Took(key, counter, tenure.map(Box::new))
-                };
-                self.jobs.push(Box::pin(take.instrument(span)));
-            }
-            Move::Ask { key, from } => {
-                self.asked.insert(key.clone());
-                self.asking.insert(key.clone());
-                let ask = async move { Done::Asked(key.clone(), jobs::ask(hands, key, from).await) };
-                self.jobs.push(Box::pin(ask));
-            }
-        }
-    }
-
-    fn took(&mut self, key: LeaseKey, counter: LeaseCounter, tenure: Option<Tenure>) {
-        self.taking.remove(&key);
-        let Some(tenure) = tenure else {
-            // If a take in doubt landed after all, the row it made is ours to take again. A row of somebody else with
-            // that counter does not name this worker.
-            self.left_behind.insert(key.clone(), BTreeSet::from([counter, counter.next()]));
-            if self.stopping {
-                self.give_up_claim(key);
-            }
-            return;
-        };
-        self.asked.remove(&key);
-        self.moved.remove(&key);
-        self.left_behind.remove(&key);
-        let held = HeldLease::new(self.hands.clone(), tenure, self.next_tenure);
-        self.next_tenure += 1;
-        if self.stopping {
-            self.releasing.insert(key.clone());
-            let release = async move {
-                if let Err(error) = held.release().await {
-                    tracing::info!(lease_key = %key, %error, "lease not released, it expires");
-                }
-                Done::Released(key)
-            };
-            self.jobs.push(Box::pin(release));
-            return;
-        }
-        let (shard, checkpoint) = (self.reports().events.shard(&key), held.start().checkpoint);
-        self.reports().events.emit(ConsumerEvent::LeaseTaken { shard, checkpoint });
-        self.agenda.renew_at(held.renew_at(), key.clone());
-        self.held.insert(key, held.clone());
-        let gained = self.gained.clone();
-        self.jobs.push(Box::pin(async move { Done::Delivered(gained.send(held).await.is_ok()) }));
-    }
-
     fn reports(&self) -> &Reports {
         &self.settings.reports
-    }
-
-    fn tell_end(&self, key: &LeaseKey, end: Option<&End>) {
-        let events = &self.reports().events;
-        let shard = events.shard(key);
-        events.emit(match end {
-            // The shard's task tells this one itself.
-            None => return,
-            Some(End::Released) => ConsumerEvent::LeaseReleased { shard },
-            Some(End::HandedOver(to)) => ConsumerEvent::LeaseHandedOver { shard, to: to.clone() },
-            Some(End::Moved(to)) => ConsumerEvent::LeaseLost { shard, moved_to: to.clone() },
-            Some(End::Deleted | End::Expired) => ConsumerEvent::LeaseLost { shard, moved_to: None },
-        });
-    }
-
-    /// Forgets the leases that are over. What ended by time is still ours to take again.
-    fn drop_ended(&mut self, now: Instant) {
-        for (key, tenure) in self.hands.ended.take_all() {
-            if self.held.get(&key).is_none_or(|held| held.tenure() != tenure) {
-                continue;
-            }
-            let Some(held) = self.held.remove(&key) else { continue };
-            self.agenda.forget(&key);
-            let belief = held.snapshot();
-            self.tell_end(&key, belief.end());
-            match belief.end() {
-                Some(End::Expired) => {
-                    self.left_behind.insert(key, belief.left_behind().collect());
-                    self.agenda.scan_soon(now);
-                }
-                None => {
-                    // The shard is done: its children wait for an owner, and the listing may know more of them.
-                    self.agenda.scan_soon(now);
-                    self.agenda.sync_soon(now);
-                }
-                // Somebody else is there, or somebody may take it: a worker that was alone looks again.
-                Some(end) => {
-                    if matches!(end, End::Moved(_)) {
-                        self.moved.insert(key);
-                    }
-                    self.agenda.scan_soon(now);
-                }
-            }
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::compare_and_set::lease_store_by_operation;
-use super::{CompareAndSet, CompareAndSetStore, Lease, LeaseKey, LeaseStoreError, Operation, Write};
+use super::{CompareAndSet, CompareAndSetStore, Lease, LeaseKey, LeaseStoreError, Operation, Stamp, Write};
 
 /// What goes wrong with one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,11 +145,16 @@ impl MemoryLeaseStore {
         Ok(self.row(key))
     }
 
-    async fn execute(&self, key: &LeaseKey, operation: Operation) -> Result<Write, LeaseStoreError> {
+    async fn execute(
+        &self,
+        key: &LeaseKey,
+        operation: Operation,
+        stamp: Option<&Stamp>,
+    ) -> Result<Write, LeaseStoreError> {
         let fault = self.fault(&StoreCall::Write(key, &operation));
         before(fault, true).await?;
         let name = operation.name();
-        let write = CompareAndSetStore::new(Rows(self.clone())).execute(key, operation).await?;
+        let write = CompareAndSetStore::new(Rows(self.clone())).execute(key, operation, stamp).await?;
         if write.is_applied() {
             *self.table().applied.entry(name).or_default() += 1;
         }

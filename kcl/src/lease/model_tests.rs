@@ -12,9 +12,10 @@ use rand::{RngExt, SeedableRng};
 
 use super::assign::{self, Bounds, Move, Observations, Situation, Why};
 use super::rules::{self, Verdict};
+use super::stamp::Stamper;
 use super::tenure::{Answer, End, Next, Purpose, Tenure, Terms};
 use super::test_support::{D, at, key, now, row, worker};
-use super::{Lease, LeaseCounter, LeaseKey, Operation, WorkerId};
+use super::{Lease, LeaseCounter, LeaseKey, Operation, Stamp, WorkerId};
 
 const RHO_PPM: u32 = 50_000;
 
@@ -24,6 +25,7 @@ struct Request {
     id: u64,
     from: usize,
     operation: Operation,
+    stamp: Option<Stamp>,
     /// When the caller gives up; true time.
     patience: u64,
     arrives: u64,
@@ -46,6 +48,7 @@ enum What {
 
 struct Worker {
     id: WorkerId,
+    stamper: Stamper,
     rate: f64,
     tenure: Option<Tenure>,
     seen: Observations,
@@ -87,6 +90,8 @@ enum Bug {
     NoMarginForClocks,
     /// A lease that somebody asked for is believed in as long as it is renewed.
     AskedBelievesOn,
+    /// What stamps say is taken as if all clocks ran alike.
+    StampsAreExact,
 }
 
 impl World {
@@ -94,11 +99,15 @@ impl World {
         let mut rng = SmallRng::seed_from_u64(seed);
         let rho = f64::from(RHO_PPM) / 1e6;
         let (loss, freezes) = ([2, 10, 30][rng.random_range(0..3)], [0, 10, 50][rng.random_range(0..3)]);
+        let origin = now();
+        let unseen =
+            Observations::with_clock_error(if bug == Some(Bug::StampsAreExact) { 0 } else { RHO_PPM });
         let workers = ["ann", "bob"].map(|name| Worker {
             id: worker(name),
+            stamper: Stamper::new(&worker(name), 1, &[], origin),
             rate: [1.0 - rho, 1.0, 1.0 + rho][rng.random_range(0..3)],
             tenure: None,
-            seen: Observations::default(),
+            seen: unseen.clone(),
             left_behind: BTreeMap::new(),
             asked: BTreeSet::new(),
             waiting: None,
@@ -109,7 +118,7 @@ impl World {
         });
         Self {
             rng,
-            origin: now(),
+            origin,
             millis: 0,
             row: row(1, "", 0),
             network: Vec::new(),
@@ -125,6 +134,10 @@ impl World {
 
     fn local(&self, index: usize) -> Instant {
         self.origin + Duration::from_millis(self.millis).mul_f64(self.workers[index].rate)
+    }
+
+    fn unseen(&self) -> Observations {
+        Observations::with_clock_error(if self.bug == Some(Bug::StampsAreExact) { 0 } else { RHO_PPM })
     }
 
     fn terms(&self) -> Terms {
@@ -149,6 +162,7 @@ impl World {
             id,
             from,
             operation: operation.clone(),
+            stamp: self.workers[from].stamper.stamp(&operation, sent_at),
             patience: gives_up,
             arrives: self.millis + delay,
         };
@@ -165,6 +179,7 @@ impl World {
         for request in due {
             let answer = match rules::apply(Some(&self.row), &request.operation) {
                 Verdict::Becomes(after) => {
+                    let after = rules::stamped(after, request.stamp.as_ref());
                     self.judge_write(&request, &after)?;
                     self.row = after.clone();
                     Answer::Applied(after)
@@ -369,11 +384,14 @@ impl World {
     /// The next process of this name, some time later.
     fn start_again(&mut self, index: usize) {
         let (rate, id) = (self.workers[index].rate, self.workers[index].id.clone());
+        // Another process, though it was given the same seed; its clock begins now.
+        let stamper = Stamper::new(&id, 1, std::slice::from_ref(&self.row), self.local(index));
         self.workers[index] = Worker {
             id,
+            stamper,
             rate,
             tenure: None,
-            seen: Observations::default(),
+            seen: self.unseen(),
             left_behind: BTreeMap::from([(key(1), BTreeSet::from([self.row.counter]))]),
             asked: BTreeSet::new(),
             waiting: None,
@@ -428,6 +446,9 @@ impl World {
         let moves = assign::plan(&rows, &situation, &mut self.rng);
         match moves.into_iter().next() {
             Some(Move::Take { counter, why, .. }) => {
+                if why == Why::Expired && self.workers[index].seen.stamp_was_earlier(&rows[0]) {
+                    self.reach("expired by its stamp");
+                }
                 let operation = Operation::Take { expected: counter, worker: self.workers[index].id.clone() };
                 self.send(index, operation, What::Take(counter, why));
             }
@@ -526,6 +547,7 @@ fn each_laxer_rule_is_caught() {
         Bug::CountsFromTheResponse,
         Bug::NoMarginForClocks,
         Bug::AskedBelievesOn,
+        Bug::StampsAreExact,
     ];
     for bug in bugs {
         let caught = (0..3_000).find(|seed| World::new(*seed, Some(bug)).run(RUN).is_err());

@@ -4,7 +4,7 @@
 //! so do the models, so that the protocol is written once. The conditions are those of the Java library's table, with
 //! two that are stricter: a release also checks the counter, and a delete is conditional.
 
-use super::{CheckpointUpdate, Lease, LeaseCounter, MetaUpdate, NewLease, Owners, WorkerId};
+use super::{CheckpointUpdate, Lease, LeaseCounter, MetaUpdate, NewLease, Owners, Stamp, WorkerId};
 
 /// One operation on one row. See [`LeaseStore`](super::LeaseStore) for what each does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,7 +194,14 @@ fn noted(row: &Lease, update: &MetaUpdate) -> Lease {
     after.hash_key_range = update.hash_key_range.or(row.hash_key_range);
     after.latest_pinned_at = row.latest_pinned_at.or(update.latest_pinned_at);
     after.stream = row.stream.as_ref().or(update.stream.as_ref()).cloned();
+    after.nudges += u64::from(update.nudge);
     after
+}
+
+/// The row with the stamp of the write that made it, if there is one.
+#[must_use]
+pub fn stamped(after: Lease, stamp: Option<&Stamp>) -> Lease {
+    Lease { stamp: stamp.copied().or(after.stamp), ..after }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::compare_and_set::lease_store_by_operation;
-use super::{CompareAndSet, CompareAndSetStore, Lease, LeaseKey, LeaseStoreError, Operation, Write};
+use super::{CompareAndSet, CompareAndSetStore, Lease, LeaseKey, LeaseStoreError, Operation, Stamp, Write};
 
 // One lease as columns.
 mod row;
@@ -21,7 +21,7 @@ mod row;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The layout of the tables. Another number in the file means another version of this library.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 /// A lease store in one SQLite file: several processes of one machine, restarts, no server.
 ///
@@ -102,8 +102,13 @@ impl SqliteLeaseStore {
         self.0.load(key).await
     }
 
-    async fn execute(&self, key: &LeaseKey, operation: Operation) -> Result<Write, LeaseStoreError> {
-        self.0.execute(key, operation).await
+    async fn execute(
+        &self,
+        key: &LeaseKey,
+        operation: Operation,
+        stamp: Option<&Stamp>,
+    ) -> Result<Write, LeaseStoreError> {
+        self.0.execute(key, operation, stamp).await
     }
 }
 

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 
 use super::{
-    CheckpointUpdate, Lease, LeaseCounter, LeaseKey, LeaseStoreError, MetaUpdate, NewLease, Owners, WorkerId,
+    CheckpointUpdate, Lease, LeaseCounter, LeaseKey, LeaseStoreError, MetaUpdate, NewLease, Operation,
+    Owners, Stamp, WorkerId,
 };
 
 /// The answer to a conditional write.
@@ -55,6 +56,47 @@ pub trait LeaseStore: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// When the store cannot be read.
     async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError>;
+
+    /// One lease, possibly as it was a moment ago, if that is cheaper than [`get`](Self::get). Workers look at one another
+    /// this way, about once a second. Default: the same as `get`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn peek(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
+        self.get(key).await
+    }
+
+    /// Any operation by value, and beside the row, in the same write, the `stamp` of the worker that makes it.
+    ///
+    /// Default: the call for that operation, without the stamp. Leases in a store that keeps no stamps are watched by
+    /// reading the whole table each [`lease_scan_interval`](crate::ConsumerConfig::with_lease_scan_interval); with stamps a worker
+    /// reads one row each time.
+    ///
+    /// # Errors
+    /// As the operation's own call.
+    async fn write(
+        &self,
+        key: &LeaseKey,
+        operation: Operation,
+        stamp: Option<&Stamp>,
+    ) -> Result<Write, LeaseStoreError> {
+        let _ = stamp;
+        match operation {
+            Operation::Create(lease) => {
+                let created = self.create_if_absent(lease.clone()).await?;
+                Ok(if created { Write::Applied(Lease::created(lease)) } else { Write::Refused(None) })
+            }
+            Operation::Renew { expected, during_handoff } => self.renew(key, expected, during_handoff).await,
+            Operation::Take { expected, worker } => self.take(key, expected, &worker).await,
+            Operation::Assign { expected, worker } => self.assign(key, &expected, &worker).await,
+            Operation::StartHandoff { from, to } => self.start_handoff(key, &from, &to).await,
+            Operation::EndHandoff { expected, owner } => self.end_handoff(key, &expected, &owner).await,
+            Operation::Release { expected, counter } => self.release(key, &expected, counter).await,
+            Operation::Checkpoint { expected, update } => self.checkpoint(key, expected, update).await,
+            Operation::UpdateMeta(update) => self.update_meta(key, update).await,
+            Operation::Delete { expected } => self.delete(key, expected).await,
+        }
+    }
 
     /// Creates a lease if there is none of that name; whether it did.
     ///

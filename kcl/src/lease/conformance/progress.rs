@@ -5,8 +5,8 @@ use futures::future::FutureExt;
 use kinesis_shard::{Checkpoint, ExtendedSequenceNumber, HashKeyRange, SequenceNumber, ShardId};
 
 use super::{
-    Broken, Check, CheckpointUpdate, Lease, LeaseCounter, MetaUpdate, Outcome, Owners, PendingCheckpoint,
-    Table, ann, applied, bob, equal, key, refused,
+    Broken, Check, CheckpointUpdate, Lease, LeaseCounter, MetaUpdate, Operation, Outcome, Owners,
+    PendingCheckpoint, Stamp, Table, ann, applied, bob, ensure, equal, key, refused,
 };
 
 pub(super) fn checks() -> Vec<Check> {
@@ -46,6 +46,8 @@ pub(super) fn checks() -> Vec<Check> {
             notes_keep_the_counter,
             "children and hash range are noted without counter and without touching the rest"
         ),
+        check!(stamps_come_with_the_write, "a stamp is kept by the write that it came with, or not at all"),
+        check!(nudges_are_counted, "a nudge is counted and changes nothing else"),
         check!(first_pin_stays, "the first note of what LATEST means stays"),
         check!(first_stream_stays, "the first note of which stream a lease is of stays"),
         check!(checkpoint_keeps_the_notes, "a checkpoint keeps owner, parents, children and hash range"),
@@ -234,6 +236,55 @@ async fn notes_keep_the_counter(table: Table) -> Outcome {
     Ok(())
 }
 
+/// A store may leave stamps out altogether; one that keeps them keeps the newest, in the write that it belongs to.
+async fn stamps_come_with_the_write(table: Table) -> Outcome {
+    let row = table.owned(&key(), &ann()).await?;
+    let stamp = |sent_micros, counter| Stamp { process: u64::MAX, sent_micros, counter };
+    let first = stamp(1_000_000, row.counter.next());
+    let renew = Operation::Renew { expected: row.counter, during_handoff: false };
+    let renewed = applied(table.0.write(&key(), renew.clone(), Some(&first)).await?)?;
+    equal(renewed.counter, row.counter.next())?;
+    let kept = table.row(&key()).await?.written();
+    ensure(kept.is_none() || kept == Some(first), || format!("{kept:?} instead of {first:?}"))?;
+    // Refused writes leave none.
+    let late = stamp(2_000_000, row.counter.next());
+    equal(
+        refused(table.0.write(&key(), renew, Some(&late)).await?)?.map(|row| row.counter),
+        Some(renewed.counter),
+    )?;
+    equal(table.row(&key()).await?.written(), kept)?;
+    // A write without one leaves the old one, which is then of another counter.
+    let written = applied(table.0.renew(&key(), renewed.counter, false).await?)?;
+    equal(written.written(), None)?;
+    let checkpoint =
+        Operation::Checkpoint { expected: written.counter, update: update(Checkpoint::ShardEnd) };
+    let third = stamp(3_000_000, written.counter.next());
+    applied(table.0.write(&key(), checkpoint, Some(&third)).await?)?;
+    let take = Operation::Take { expected: written.counter.next(), worker: bob() };
+    let fourth = stamp(4_000_000, written.counter.next().next());
+    let taken = applied(table.0.write(&key(), take, Some(&fourth)).await?)?;
+    equal(taken.owner, Some(bob()))?;
+    let row = table.row(&key()).await?;
+    equal(row.written(), kept.and(Some(fourth)))?;
+    let peeked = table.0.peek(&key()).await?;
+    equal(peeked.map(|row| row.key), Some(key()))
+}
+
+/// As above: all or nothing.
+async fn nudges_are_counted(table: Table) -> Outcome {
+    let row = table.owned(&key(), &ann()).await?;
+    let nudge = MetaUpdate { nudge: true, ..MetaUpdate::default() };
+    for count in 1..=3 {
+        applied(table.0.update_meta(&key(), nudge.clone()).await?)?;
+        let found = table.row(&key()).await?;
+        ensure([0, count].contains(&found.nudges), || format!("{} nudges instead of {count}", found.nudges))?;
+        equal(Lease { nudges: 0, ..found }, row.clone())?;
+    }
+    // The owner does not notice, and finds them in its answer.
+    let renewed = applied(table.0.renew(&key(), row.counter, false).await?)?;
+    equal(renewed.nudges, table.row(&key()).await?.nudges)
+}
+
 async fn first_pin_stays(table: Table) -> Outcome {
     table.created(&key()).await?;
     for (pin, stays) in
@@ -265,6 +316,7 @@ async fn checkpoint_keeps_the_notes(table: Table) -> Outcome {
         hash_key_range: Some(HashKeyRange::FULL),
         latest_pinned_at: Some(7),
         stream: Some("orders@1".into()),
+        nudge: true,
     };
     let noted = applied(table.0.update_meta(&key(), note).await?)?;
     let written = applied(table.0.checkpoint(&key(), row.counter, update(Checkpoint::ShardEnd)).await?)?;

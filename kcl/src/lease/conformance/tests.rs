@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::lease::MemoryLeaseStore;
 use crate::lease::compare_and_set::lease_store_by_operation;
 use crate::lease::rules::{self, Verdict};
-use crate::lease::{MemoryLeaseStore, Operation};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bug {
@@ -27,9 +27,11 @@ enum Bug {
     DeletesAnyway,
     MovesThePin,
     CountsMetaWrites,
+    StampsWithoutWriting,
+    CountsNudgesTwice,
 }
 
-const BUGS: [(Bug, &str); 18] = [
+const BUGS: [(Bug, &str); 20] = [
     (Bug::ForgetsTheCounter, "take_is_conditional"),
     (Bug::RaisesByTwo, "renew_raises"),
     (Bug::RenewsDuringHandoff, "renew_sees_handoff"),
@@ -48,6 +50,8 @@ const BUGS: [(Bug, &str); 18] = [
     (Bug::DeletesAnyway, "delete_is_conditional"),
     (Bug::MovesThePin, "first_pin_stays"),
     (Bug::CountsMetaWrites, "notes_keep_the_counter"),
+    (Bug::StampsWithoutWriting, "stamps_come_with_the_write"),
+    (Bug::CountsNudgesTwice, "nudges_are_counted"),
 ];
 
 /// A store with one bug.
@@ -75,10 +79,19 @@ impl Broken {
     }
 
     #[expect(clippy::unused_async, reason = "one shape for every store behind the macro")]
-    async fn execute(&self, key: &LeaseKey, operation: Operation) -> Result<Write, LeaseStoreError> {
+    async fn execute(
+        &self,
+        key: &LeaseKey,
+        operation: Operation,
+        stamp: Option<&Stamp>,
+    ) -> Result<Write, LeaseStoreError> {
         let before = self.rows.row(key);
         let after = match rules::apply(before.as_ref(), &self.laxer(operation.clone(), before.as_ref())) {
             Verdict::Refused => {
+                if let (Bug::StampsWithoutWriting, Some(row)) = (self.bug, &before) {
+                    let stamp = stamp.map(|stamp| Stamp { counter: row.counter, ..*stamp });
+                    self.rows.put_row(rules::stamped(row.clone(), stamp.as_ref()));
+                }
                 let shown = before.filter(|_| self.bug != Bug::RefusesWithoutRow);
                 return Ok(Write::Refused(shown));
             }
@@ -86,7 +99,7 @@ impl Broken {
                 self.rows.remove_row(key);
                 return Ok(Write::Applied(before.unwrap()));
             }
-            Verdict::Becomes(after) => self.spoilt(after, before.as_ref(), &operation),
+            Verdict::Becomes(after) => rules::stamped(self.spoilt(after, before.as_ref(), &operation), stamp),
         };
         self.rows.put_row(after.clone());
         Ok(Write::Applied(after))
@@ -136,6 +149,9 @@ impl Broken {
             }
             (Bug::LosesChildren, Operation::Checkpoint { .. }) => after.children.clear(),
             (Bug::ReleaseKeepsTheOwner, Operation::Release { .. }) => after.owner.clone_from(&before.owner),
+            (Bug::CountsNudgesTwice, Operation::UpdateMeta(update)) => {
+                after.nudges += u64::from(update.nudge);
+            }
             (Bug::MovesThePin, Operation::UpdateMeta(update)) => {
                 after.latest_pinned_at = update.latest_pinned_at.or(before.latest_pinned_at);
             }
@@ -180,12 +196,18 @@ async fn a_store_whose_takes_race_fails() {
             Ok(self.0.row(key))
         }
 
-        async fn execute(&self, key: &LeaseKey, operation: Operation) -> Result<Write, LeaseStoreError> {
+        async fn execute(
+            &self,
+            key: &LeaseKey,
+            operation: Operation,
+            stamp: Option<&Stamp>,
+        ) -> Result<Write, LeaseStoreError> {
             let before = self.0.row(key);
             let Verdict::Becomes(after) = rules::apply(before.as_ref(), &operation) else {
                 return Ok(Write::Refused(before));
             };
             tokio::task::yield_now().await;
+            let after = rules::stamped(after, stamp);
             self.0.put_row(after.clone());
             Ok(Write::Applied(after))
         }

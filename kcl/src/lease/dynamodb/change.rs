@@ -7,10 +7,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::item::{
     self, CHECKPOINT, CHECKPOINT_OWNER, CHECKPOINT_SUB, CHILDREN, ENDING_HASH_KEY, Item, LATEST_PINNED_AT,
-    LEASE_COUNTER, LEASE_KEY, LEASE_OWNER, OWNER_SWITCHES, PENDING, PENDING_STATE, PENDING_SUB,
-    STARTING_HASH_KEY, STREAM_IDENTITY,
+    LEASE_COUNTER, LEASE_KEY, LEASE_OWNER, NUDGES, OWNER_SWITCHES, PENDING, PENDING_STATE, PENDING_SUB,
+    STAMP, STARTING_HASH_KEY, STREAM_IDENTITY,
 };
-use crate::lease::{CheckpointUpdate, LeaseCounter, MetaUpdate, Owners, WorkerId};
+use crate::lease::{CheckpointUpdate, LeaseCounter, MetaUpdate, Owners, Stamp, WorkerId};
 
 /// The names behind the placeholders, as the SDK has them.
 #[expect(clippy::disallowed_types, reason = "the SDK's own type; nothing here depends on its order")]
@@ -103,8 +103,19 @@ impl Change {
         if let Some(stream) = &update.stream {
             change = change.set_once(STREAM_IDENTITY, item::text(&**stream));
         }
-        let something = !change.sets.is_empty() || !change.removes.is_empty();
+        if update.nudge {
+            change = change.adding_one(NUDGES);
+        }
+        let something = !change.sets.is_empty() || !change.adds.is_empty() || !change.removes.is_empty();
         something.then(|| change.if_present(LEASE_KEY))
+    }
+
+    /// The same, with the stamp of the write.
+    pub(super) fn stamped(self, stamp: Option<&Stamp>) -> Self {
+        match stamp {
+            Some(stamp) => self.set(STAMP, item::text(stamp.to_string())),
+            None => self,
+        }
     }
 
     /// The condition of a creation.

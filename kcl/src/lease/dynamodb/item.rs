@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use kinesis_shard::{Checkpoint, HashKey, HashKeyRange, ShardId};
 
-use crate::lease::{Lease, LeaseCounter, LeaseKey, NewLease, PendingCheckpoint, WorkerId};
+use crate::lease::{Lease, LeaseCounter, LeaseKey, NewLease, PendingCheckpoint, Stamp, WorkerId};
 
 pub(super) const LEASE_KEY: &str = "leaseKey";
 pub(super) const LEASE_OWNER: &str = "leaseOwner";
@@ -34,6 +34,12 @@ pub(super) const LATEST_PINNED_AT: &str = "latestPinnedAt";
 
 /// Ours: which stream the lease is of.
 pub(super) const STREAM_IDENTITY: &str = "streamIdentity";
+
+/// Ours: when the row was last written, on its writer's clock.
+pub(super) const STAMP: &str = "stamp";
+
+/// Ours: how often the readers of this row were asked to read the table.
+pub(super) const NUDGES: &str = "nudges";
 
 /// The entity type of a lease. An item without one is a lease too: versions of Java before 3.5 write none.
 const LEASE: &str = "LEASE";
@@ -86,6 +92,9 @@ impl<'a> Attributes<'a> {
         lease.children = self.shards(CHILDREN)?;
         lease.checkpoint_owner = self.text(CHECKPOINT_OWNER)?.map(WorkerId::new);
         lease.latest_pinned_at = self.number(LATEST_PINNED_AT)?;
+        // Hints both: a row is not refused because somebody else uses these names.
+        lease.stamp = self.text(STAMP).ok().flatten().and_then(Stamp::parse);
+        lease.nudges = self.number(NUDGES).ok().flatten().unwrap_or(0);
         Ok(lease)
     }
 

@@ -10,8 +10,10 @@
 //!   10 ms for each row beyond 85, so that the cost of scanning stays level, up to half the failover time. A tenth of it is
 //!   jitter, so that workers that started together do not scan, and take, in the same instant. The scan that may find a
 //!   lease expired is not left to the interval: it is made when that lease will have stood still for long enough.
-//! - A worker that is *alone* and has all there is scans every three failover times; with the sync's own listing that is what
-//!   Java's workers read. Who joins asks for leases, and that shows in the answers to its own writes.
+//! - A worker for which all is *quiet* scans every 3.3 failover times, counted from a sync's listing as well, which shows the
+//!   same: two listings a minute, where Java's workers make three. Quiet it is when nothing is to be taken and every other owner leaves stamps (`outlook`): then it *watches*
+//!   one row of one other worker at the scan interval instead (docs/decisions/0010). Who joins asks for leases, and that
+//!   shows in the answers to this worker's own writes.
 //! - *Sync* with the stream's shards every minute, at the end of a shard, and when told.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +34,8 @@ const PAUSE_PER_ROW: Duration = Duration::from_millis(10);
 pub(crate) enum Due {
     /// Read the table.
     Scan,
+    /// Read the one row that is watched.
+    Watch,
     /// Compare the stream's shards with the table.
     Sync,
     /// Renew one lease.
@@ -73,6 +77,7 @@ impl Recurring {
 #[derive(Debug)]
 pub(crate) struct Agenda {
     scan: Recurring,
+    watch: Recurring,
     sync: Recurring,
     renewals: BTreeSet<(Instant, LeaseKey)>,
     /// The same by key: a lease has one next renewal.
@@ -80,7 +85,7 @@ pub(crate) struct Agenda {
     renewing: usize,
     scan_interval: Duration,
     longest_scan_interval: Duration,
-    scan_interval_alone: Duration,
+    quiet_scan_interval: Duration,
     sync_interval: Duration,
 }
 
@@ -90,13 +95,15 @@ impl Agenda {
         let idle = Recurring { at: None, running: false, again: false };
         Self {
             scan: idle,
+            watch: idle,
             sync: idle,
             renewals: BTreeSet::new(),
             renewal_of: BTreeMap::new(),
             renewing: 0,
             scan_interval,
             longest_scan_interval: scan_interval.max(failover_time / 2),
-            scan_interval_alone: scan_interval.max(failover_time * 3),
+            // A little more than half of a sync's interval at the defaults, so that each listing of a sync saves a scan.
+            quiet_scan_interval: scan_interval.max(failover_time * 33 / 10),
             sync_interval,
         }
     }
@@ -110,6 +117,7 @@ impl Agenda {
     /// No more scans and syncs; renewals go on.
     pub(crate) fn stop_taking(&mut self) {
         self.scan = Recurring { at: None, running: true, again: false };
+        self.watch = self.scan;
         self.sync = self.scan;
     }
 
@@ -119,9 +127,26 @@ impl Agenda {
         self.scan.done(now, jittered(self.scan_interval.max(stretched), rng));
     }
 
-    /// As `scanned`, with nobody else there and nothing to take.
-    pub(crate) fn scanned_alone(&mut self, now: Instant, rng: &mut impl Rng) {
-        self.scan.done(now, jittered(self.scan_interval_alone, rng));
+    /// As `scanned`, with nothing going on.
+    pub(crate) fn scanned_quiet(&mut self, now: Instant, rng: &mut impl Rng) {
+        self.scan.done(now, jittered(self.quiet_scan_interval, rng));
+    }
+
+    /// Watch from now on, unless the next scan comes as soon anyhow.
+    pub(crate) fn watch(&mut self, now: Instant, rng: &mut impl Rng) {
+        let pause = jittered(self.scan_interval, rng);
+        let far = self.scan.at.is_none_or(|at| at > now + self.scan_interval * 11 / 10);
+        self.watch.at = (far && !self.watch.running).then(|| now + pause);
+    }
+
+    /// The look that was under way is over.
+    pub(crate) fn watched(&mut self) {
+        self.watch.running = false;
+    }
+
+    /// There is nobody to watch.
+    pub(crate) fn watch_nobody(&mut self) {
+        self.watch.at = None;
     }
 
     /// Scan at `at`, if that is earlier than planned.
@@ -173,14 +198,17 @@ impl Agenda {
         if self.sync.due(now) {
             return Some(Due::Sync);
         }
-        self.scan.due(now).then_some(Due::Scan)
+        if self.scan.due(now) {
+            return Some(Due::Scan);
+        }
+        self.watch.due(now).then_some(Due::Watch)
     }
 
     /// When to look again, if nothing else happens.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let idle = |job: &Recurring| if job.running { None } else { job.at };
         let renewal = self.renewals.first().map(|(at, _)| *at).filter(|_| self.renewing < RENEWALS_IN_FLIGHT);
-        [idle(&self.scan), idle(&self.sync), renewal].into_iter().flatten().min()
+        [idle(&self.scan), idle(&self.watch), idle(&self.sync), renewal].into_iter().flatten().min()
     }
 }
 
@@ -230,12 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_alone_scans_seldom_until_it_is_told_of_another() {
+    fn when_all_is_quiet_scans_are_seldom_until_there_is_news() {
         let (mut agenda, mut rng, start) = agenda();
         agenda.start(start, &mut rng);
         all(&mut agenda, start);
-        agenda.scanned_alone(start, &mut rng);
-        assert!(agenda.wake_at().unwrap() >= start + D * 28 / 10);
+        agenda.scanned_quiet(start, &mut rng);
+        assert!(agenda.wake_at().unwrap() >= start + D * 31 / 10);
         agenda.scan_soon(start + SECOND);
         assert_eq!(all(&mut agenda, start + SECOND), [Due::Scan]);
     }
@@ -252,6 +280,29 @@ mod tests {
         assert!(agenda.wake_at().unwrap() < start + D, "not later than planned");
         agenda.scan_by(start + SECOND / 10);
         assert_eq!(all(&mut agenda, start + SECOND / 10), [Due::Scan]);
+    }
+
+    #[test]
+    fn between_far_scans_there_is_a_watch_at_the_scan_interval() {
+        let (mut agenda, mut rng, start) = agenda();
+        agenda.start(start, &mut rng);
+        all(&mut agenda, start);
+        agenda.scanned(start, 3, &mut rng);
+        agenda.watch(start, &mut rng);
+        assert_eq!(all(&mut agenda, start + SECOND * 11 / 10), [Due::Scan], "a scan sees all of it");
+        agenda.scanned_quiet(start, &mut rng);
+        agenda.watch(start, &mut rng);
+        let at = agenda.wake_at().unwrap();
+        assert!(at >= start + SECOND * 19 / 20 && at <= start + SECOND * 21 / 20);
+        assert_eq!(all(&mut agenda, at), [Due::Watch]);
+        assert_eq!(all(&mut agenda, at + 5 * SECOND), [], "one at a time");
+        agenda.watched();
+        agenda.watch(at, &mut rng);
+        assert_eq!(all(&mut agenda, at + 2 * SECOND), [Due::Watch]);
+        agenda.watched();
+        agenda.watch(at, &mut rng);
+        agenda.watch_nobody();
+        assert_eq!(all(&mut agenda, at + 5 * SECOND), []);
     }
 
     #[test]

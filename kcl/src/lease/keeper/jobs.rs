@@ -15,11 +15,17 @@ use crate::lease::{Lease, LeaseCounter, LeaseKey, LeaseStoreError, Operation, Ow
 pub(super) enum Done {
     /// The store is ready and the first sync was made; the table as it was then.
     Started(Result<Vec<Lease>, KeeperError>),
+    /// The listing for a sync, which is one for everything else as well, and when it came.
+    ListedForSync(Result<Vec<Lease>, LeaseStoreError>, Instant),
     Synced(Result<Synced, SyncError>),
     Scanned(Result<Vec<Lease>, LeaseStoreError>, Instant),
     Took(LeaseKey, LeaseCounter, Option<Box<Tenure>>),
     Asked(LeaseKey, bool),
     Renewed(LeaseKey),
+    /// The watched row, and when the answer came.
+    Watched(LeaseKey, Result<Option<Box<Lease>>, LeaseStoreError>, Instant),
+    /// The others were told, as far as that was possible.
+    Nudged,
     /// A gained lease was handed to the one who processes it; false: nobody is there any more.
     Delivered(bool),
     Released(LeaseKey),
@@ -63,6 +69,7 @@ async fn first_steps(hands: &Hands, found: Option<Vec<Lease>>) -> Result<Vec<Lea
 /// are from an earlier life.
 pub(super) async fn first_look(hands: &Hands) -> Result<Vec<Lease>, SyncError> {
     let leases = hands.calls.list().await?;
+    hands.calls.stamp_for(&hands.worker, &leases);
     hands.syncs.identify(&leases).await?;
     Ok(leases)
 }

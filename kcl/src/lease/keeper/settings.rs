@@ -23,7 +23,7 @@ pub(crate) struct KeeperSettings {
     pub(crate) failover_time: Duration,
     /// How long after a write the next renewal is due. Default a third of the failover time, less 25 ms.
     pub(crate) renewal_interval: Duration,
-    /// The pause between two scans of a small table while other workers live. Default 850 ms, at most half the failover
+    /// The pause between two looks at another worker's lease, or between two scans of a small table. Default 850 ms, at most half the failover
     /// time; `agenda` says why.
     pub(crate) scan_interval: Duration,
     /// The pause between two shard syncs. Default 60 s.

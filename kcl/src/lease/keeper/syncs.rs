@@ -72,11 +72,16 @@ impl Syncs {
         }
     }
 
-    /// One sync of every stream. Of several, one that fails is told and holds up no other.
+    /// One sync of every stream, with a listing of its own.
     pub(crate) async fn run(&self) -> Result<Synced, SyncError> {
-        let syncs: Vec<Arc<ShardSync>> = self.by_stream().values().cloned().collect();
         // Once for all of them, and before any listing: a shard that ends in between has its children there already.
-        let leases = &self.calls.list().await?;
+        let leases = self.calls.list().await?;
+        self.run_on(&leases).await
+    }
+
+    /// The same with a table that was just read. Of several streams, one that fails is told and holds up no other.
+    pub(crate) async fn run_on(&self, leases: &[Lease]) -> Result<Synced, SyncError> {
+        let syncs: Vec<Arc<ShardSync>> = self.by_stream().values().cloned().collect();
         let runs = syncs.into_iter().map(|sync| async move {
             let result = sync.run_on(leases).await;
             (sync, result)

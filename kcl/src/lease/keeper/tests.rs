@@ -1,3 +1,5 @@
+use std::sync::Mutex;
+
 use futures::FutureExt;
 use kinesis_shard::{Checkpoint, Shard};
 use tokio::task::JoinSet;
@@ -198,6 +200,108 @@ async fn after_a_clean_stop_the_other_worker_takes_over_in_a_second() {
     pass(Duration::from_millis(1_200), &mut [&mut bob], &store).await;
     assert_eq!(bob.held.len(), 4);
     assert_eq!(owned(&store, "ann"), 0);
+}
+
+fn counted(store: &MemoryLeaseStore) -> Arc<Mutex<BTreeMap<&'static str, u32>>> {
+    let counts: Arc<Mutex<BTreeMap<&'static str, u32>>> = Arc::default();
+    let shared = Arc::clone(&counts);
+    store.fail_by(move |call| {
+        let name = match call {
+            StoreCall::List => "list",
+            StoreCall::Get(_) => "get",
+            StoreCall::Write(_, operation) => operation.name(),
+        };
+        *shared.lock().unwrap().entry(name).or_default() += 1;
+        None
+    });
+    counts
+}
+
+/// What Java's workers do is 3.2 listings a minute. Nothing is written but renewals: nudges are for changes.
+#[tokio::test(start_paused = true)]
+async fn workers_at_rest_list_the_table_no_more_often_than_javas_do() {
+    let (store, listing) = (MemoryLeaseStore::new(), Listing::of(even_shards(12)));
+    let mut nodes = ["ann", "bob", "cyd"].map(|name| Node::start(name, &store, &listing));
+    let [ann, bob, cyd] = &mut nodes;
+    pass(Duration::from_mins(2), &mut [ann, bob, cyd], &store).await;
+    let counts = counted(&store);
+    Clock::default().sleep(Duration::from_mins(100)).await;
+    let counts = counts.lock().unwrap().clone();
+    assert!((570..=690).contains(&counts["list"]), "{counts:?}");
+    // One row each 0.85 s, and by each renewal none.
+    assert!((19_000..=22_500).contains(&counts["get"]), "{counts:?}");
+    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), ["get", "list", "renew"]);
+}
+
+/// Three workers and one that leaves: each of the others has its part of it within the time of two looks.
+#[tokio::test(start_paused = true)]
+async fn a_clean_stop_is_told_to_all_the_others() {
+    for seed in 0..5 {
+        let (store, listing) = (MemoryLeaseStore::new(), Listing::of(even_shards(120)));
+        let with_seed =
+            |name| Node::start_with(name, &store, &listing, |settings| settings.seed ^= seed * 77);
+        let mut nodes = ["ann", "bob", "cyd", "dan"].map(with_seed);
+        let [ann, bob, cyd, dan] = &mut nodes;
+        pass(Duration::from_mins(4), &mut [ann, bob, cyd, dan], &store).await;
+        pass(Duration::from_millis(seed * 313), &mut [ann, bob, cyd, dan], &store).await;
+        assert!(bob.held.len() == 30, "seed {seed}: {}", bob.held.len());
+        bob.commands.send(KeeperCommand::StopTaking).await.unwrap();
+        let leaving: Vec<HeldLease> = bob.held.values().cloned().collect();
+        for held in leaving {
+            held.release().await.unwrap();
+        }
+        bob.commands.send(KeeperCommand::Stop).await.unwrap();
+        bob.tasks.join_next().await.unwrap().unwrap().unwrap();
+        pass(Duration::from_millis(1_100), &mut [ann, cyd, dan], &store).await;
+        let shares = [ann.held.len(), cyd.held.len(), dan.held.len()];
+        assert_eq!(shares, [40, 40, 40], "seed {seed}");
+    }
+}
+
+/// A nudge is a hint: without any, what became free is found by the next listing.
+#[tokio::test(start_paused = true)]
+async fn lost_nudges_cost_time_and_nothing_else() {
+    let (store, listing) = (MemoryLeaseStore::new(), Listing::of(even_shards(9)));
+    let mut nodes = ["ann", "bob", "cyd"].map(|name| Node::start(name, &store, &listing));
+    let [ann, bob, cyd] = &mut nodes;
+    pass(Duration::from_mins(2), &mut [ann, bob, cyd], &store).await;
+    store.fail_by(|call| match call {
+        StoreCall::Write(_, Operation::UpdateMeta(update)) if update.nudge => Some(Fault::LoseRequest),
+        StoreCall::Get(_) => Some(Fault::Throttle),
+        _ => None,
+    });
+    ann.commands.send(KeeperCommand::StopTaking).await.unwrap();
+    for held in ann.held.values() {
+        held.release().await.unwrap();
+    }
+    ann.commands.send(KeeperCommand::Stop).await.unwrap();
+    ann.tasks.join_next().await.unwrap().unwrap().unwrap();
+    pass(D * 36 / 10, &mut [bob, cyd], &store).await;
+    assert_eq!(bob.held.len() + cyd.held.len(), 9);
+}
+
+/// L10 in a large table at rest, whichever moment of its renewals a worker dies at: the failover time and less than a second.
+#[tokio::test(start_paused = true)]
+async fn a_death_is_noticed_as_soon_in_a_large_table_as_in_a_small_one() {
+    for (seed, shards) in [(1_u64, 150), (2, 150), (3, 2), (4, 2), (5, 8), (6, 8)] {
+        let (store, listing) = (MemoryLeaseStore::new(), Listing::of(even_shards(shards)));
+        let change = |settings: &mut KeeperSettings| {
+            settings.seed ^= seed * 77;
+            settings.max_leases_to_steal = 100;
+        };
+        let mut nodes = ["ann", "bob"].map(|name| Node::start_with(name, &store, &listing, change));
+        let [ann, bob] = &mut nodes;
+        pass(Duration::from_mins(2), &mut [ann, bob], &store).await;
+        pass(Duration::from_millis(seed * 1_313), &mut [ann, bob], &store).await;
+        let all = usize::try_from(shards).unwrap();
+        assert_eq!(ann.held.len(), all / 2, "seed {seed}");
+        let [ann, mut bob] = nodes;
+        ann.crash();
+        pass(D / 2, &mut [&mut bob], &store).await;
+        assert_eq!(bob.held.len(), all / 2, "seed {seed}: nothing is taken too early");
+        pass(D / 2 + SECOND * 9 / 10, &mut [&mut bob], &store).await;
+        assert_eq!(owned(&store, "bob"), all, "seed {seed}, {shards} shards");
+    }
 }
 
 #[tokio::test(start_paused = true)]

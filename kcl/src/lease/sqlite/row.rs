@@ -3,7 +3,7 @@
 use kinesis_shard::{Checkpoint, HashKey, HashKeyRange, ShardId};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
-use crate::lease::{Lease, LeaseCounter, LeaseKey, NewLease, PendingCheckpoint, WorkerId};
+use crate::lease::{Lease, LeaseCounter, LeaseKey, NewLease, PendingCheckpoint, Stamp, WorkerId};
 
 /// Positions and hash keys are decimal text: they are larger than the database's integers.
 pub(super) const TABLES: &str = "
@@ -26,6 +26,8 @@ CREATE TABLE IF NOT EXISTS kcl_lease (
     checkpoint_owner TEXT,
     latest_pinned_at INTEGER,
     stream TEXT,
+    stamp TEXT,
+    nudges INTEGER NOT NULL,
     PRIMARY KEY (application, lease_key)
 ) WITHOUT ROWID;
 ";
@@ -33,7 +35,7 @@ CREATE TABLE IF NOT EXISTS kcl_lease (
 const COLUMNS: &str = "lease_key, lease_owner, lease_counter, checkpoint, checkpoint_sub_sequence_number, \
     owner_switches_since_checkpoint, pending_checkpoint, pending_checkpoint_sub_sequence_number, \
     pending_checkpoint_state, parent_shard_ids, child_shard_ids, starting_hash_key, ending_hash_key, \
-    checkpoint_owner, latest_pinned_at, stream";
+    checkpoint_owner, latest_pinned_at, stream, stamp, nudges";
 
 /// A row that is no lease.
 #[derive(Debug)]
@@ -72,7 +74,7 @@ pub(super) fn upsert(connection: &Connection, application: &str, lease: &Lease) 
     let query = format!(
         "INSERT OR REPLACE INTO kcl_lease (application, {COLUMNS}) VALUES (:application, :key, :owner, :counter, \
          :checkpoint, :sub, :switches, :pending, :pending_sub, :pending_state, :parents, :children, :start, :end, \
-         :checkpoint_owner, :pinned, :stream)"
+         :checkpoint_owner, :pinned, :stream, :stamp, :nudges)"
     );
     let pending = lease.pending_checkpoint.as_ref();
     let range = lease.hash_key_range;
@@ -95,6 +97,8 @@ pub(super) fn upsert(connection: &Connection, application: &str, lease: &Lease) 
         ":checkpoint_owner": lease.checkpoint_owner.as_ref().map(WorkerId::as_str),
         ":pinned": lease.latest_pinned_at.map(stored),
         ":stream": lease.stream.as_deref(),
+        ":stamp": lease.stamp.map(|stamp| stamp.to_string()),
+        ":nudges": stored(lease.nudges),
     })?;
     Ok(())
 }
@@ -144,6 +148,8 @@ fn columns(row: &Row<'_>, key: &str) -> Result<Lease, String> {
     lease.children = shards("child_shard_ids", &text("child_shard_ids")?)?;
     lease.checkpoint_owner = optional("checkpoint_owner")?.map(WorkerId::new);
     lease.latest_pinned_at = number("latest_pinned_at")?;
+    lease.stamp = optional("stamp")?.and_then(|text| Stamp::parse(&text));
+    lease.nudges = needed("nudges")?;
     Ok(lease)
 }
 
