@@ -101,10 +101,12 @@ impl Producer {
         let outstanding = Arc::new(Outstanding::new(room));
         let aggregation = AggregationBounds {
             enabled: config.aggregation_enabled,
-            max_count: config.aggregation_max_count,
-            max_bytes: config.aggregation_max_size,
-            // What the collector may wait comes out of the same promise.
-            linger: config.record_max_buffered_time.saturating_sub(config.collection_wait()),
+            collected: Bounds {
+                max_count: usize::try_from(config.aggregation_max_count).unwrap_or(usize::MAX),
+                max_bytes: config.aggregation_max_size,
+                // What the collector may wait comes out of the same promise.
+                linger: config.record_max_buffered_time.saturating_sub(config.collection_wait()),
+            },
         };
         let shared = Arc::new(Shared {
             stream: Arc::clone(&config.stream),

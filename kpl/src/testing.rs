@@ -11,6 +11,7 @@ use crate::batch::{Answer, Batch, Ledger, Receipt, Ticket};
 use crate::error::{Failure, Held, PutErrorReason};
 use crate::pipeline::aggregator::{AggregationBounds, Aggregator, Host, Opening};
 use crate::pipeline::kinesis_record::KinesisRecord;
+use crate::pipeline::reducer::Bounds;
 use crate::user_record::{Attempts, UserRecord};
 
 /// The instant at which every pure test begins.
@@ -97,7 +98,8 @@ pub(crate) fn aggregator(max_bytes: usize) -> Aggregator {
 }
 
 pub(crate) fn bounds(max_bytes: usize) -> AggregationBounds {
-    AggregationBounds { enabled: true, max_count: u32::MAX, max_bytes, linger: Duration::from_millis(80) }
+    let linger = Duration::from_millis(80);
+    AggregationBounds { enabled: true, collected: Bounds { max_count: usize::MAX, max_bytes, linger } }
 }
 
 pub(crate) fn push(

@@ -58,7 +58,8 @@ impl Lanes {
 
     fn open_all(&mut self) {
         if self.aggregators.is_empty() {
-            self.aggregators.resize_with(self.map.open_count(), || Aggregator::new(self.bounds));
+            let bounds = Arc::new(self.bounds);
+            self.aggregators.resize_with(self.map.open_count(), || Aggregator::new(Arc::clone(&bounds)));
         }
     }
 

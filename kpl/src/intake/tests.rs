@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::outstanding::Room;
-use crate::testing::{shard_map, start};
+use crate::testing::{bounds, shard_map, start};
 
 const THREADS: usize = 4;
 const RECORDS: usize = 5_000;
@@ -14,12 +14,8 @@ const RECORDS: usize = 5_000;
 #[test]
 fn crowding_threads_lose_nothing_and_get_nothing_twice() {
     let outstanding = Arc::new(Outstanding::new(Room::new(1 << 30)));
-    let bounds = AggregationBounds {
-        enabled: true,
-        max_count: u32::MAX,
-        max_bytes: 2_000,
-        linger: Duration::from_millis(1),
-    };
+    let mut bounds = bounds(2_000);
+    bounds.collected.linger = Duration::from_millis(1);
     let intake = Intake::new(bounds, Clock::default(), outstanding, THREADS);
     let maps = [shard_map(8), shard_map(5)];
     intake.reroute(&maps[0]);

@@ -1,22 +1,20 @@
 //! Stage 1: user records to Kinesis records, one open aggregate per shard. Runs in the caller's `put`, under the shard's lock.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kinesis_shard::{AggregatedRecordWriter, HashKey, HashKeyRange, Payload};
 
 use crate::batch::{Batch, Origin};
 use crate::pipeline::kinesis_record::KinesisRecord;
-use crate::pipeline::reducer::{Bounds, Reducer};
+use crate::pipeline::reducer::Bounds;
 use crate::user_record::UserRecord;
 
 /// What an aggregate may become.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AggregationBounds {
     pub(crate) enabled: bool,
-    pub(crate) max_count: u32,
-    pub(crate) max_bytes: usize,
-    pub(crate) linger: Duration,
+    pub(crate) collected: Bounds,
 }
 
 /// What a new aggregate needs from outside: the time, read once, and its completion.
@@ -39,9 +37,9 @@ pub(crate) trait Host {
 /// The open aggregate of one shard.
 #[derive(Debug)]
 pub(crate) struct Aggregator {
-    bounds: AggregationBounds,
+    /// Shared: with thousands of shards, what is looked at of each should be little.
+    bounds: Arc<AggregationBounds>,
     writer: AggregatedRecordWriter,
-    reducer: Reducer,
     open: Option<Open>,
 }
 
@@ -57,13 +55,8 @@ struct Open {
 }
 
 impl Aggregator {
-    pub(crate) fn new(bounds: AggregationBounds) -> Self {
-        let reducer = Reducer::new(Bounds {
-            max_count: usize::try_from(bounds.max_count).unwrap_or(usize::MAX),
-            max_bytes: bounds.max_bytes,
-            linger: bounds.linger,
-        });
-        Self { bounds, writer: AggregatedRecordWriter::new(), reducer, open: None }
+    pub(crate) fn new(bounds: impl Into<Arc<AggregationBounds>>) -> Self {
+        Self { bounds: bounds.into(), writer: AggregatedRecordWriter::new(), open: None }
     }
 
     /// User records in the open aggregate.
@@ -72,7 +65,7 @@ impl Aggregator {
     }
 
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.reducer.is_due(now)
+        self.open.as_ref().is_some_and(|open| open.opened + self.bounds.collected.linger <= now)
     }
 
     /// A record with this hash key will soon be pushed.
@@ -92,7 +85,7 @@ impl Aggregator {
         host: &mut impl Host,
     ) -> Option<Instant> {
         // Key and data alone leave no room for the framing: it can never be joined by another.
-        let alone = record.data.len() + record.partition_key.len() >= self.bounds.max_bytes;
+        let alone = record.data.len() + record.partition_key.len() >= self.bounds.collected.max_bytes;
         if alone || !self.bounds.enabled {
             self.push_alone(record, hash_key, host);
             return None;
@@ -103,7 +96,7 @@ impl Aggregator {
             // Not what routes it, but what equal keys have in common.
             Some(_) => HashKey::of_partition_key(partition_key).low_64(),
         };
-        let room = self.reducer.room();
+        let room = self.bounds.collected.room(self.writer.len());
         if !self.writer.push_within(room, partition_key, key_hash, *explicit_hash_key, data) {
             self.seal().into_iter().for_each(|sealed| host.sealed(sealed));
             self.writer.push(partition_key, key_hash, *explicit_hash_key, data);
@@ -111,7 +104,6 @@ impl Aggregator {
         let opens = self.open.is_none();
         let current = self.open.get_or_insert_with(|| {
             let Opening { now, batch } = host.open();
-            self.reducer.open(now);
             Open {
                 batch,
                 opened: now,
@@ -122,18 +114,18 @@ impl Aggregator {
                 outstanding_bytes: 0,
             }
         });
-        self.reducer.add(self.writer.encoded_len());
         host.joined(&current.batch, current.records);
         current.records += 1;
         current.least = current.least.min(hash_key);
         current.greatest = current.greatest.max(hash_key);
         current.outstanding_bytes += record.outstanding_bytes();
 
-        if self.reducer.is_full() {
+        let opened = current.opened;
+        if self.bounds.collected.is_full(self.writer.len(), self.writer.encoded_len()) {
             self.seal().into_iter().for_each(|sealed| host.sealed(sealed));
             return None;
         }
-        if opens { self.reducer.deadline() } else { None }
+        opens.then(|| opened + self.bounds.collected.linger)
     }
 
     /// A record of its own, not copied. What is open goes first, so that order is kept.
@@ -150,7 +142,6 @@ impl Aggregator {
     /// Closes the open aggregate, if there is one.
     pub(crate) fn seal(&mut self) -> Option<KinesisRecord> {
         let open = self.open.take()?;
-        self.reducer.reset();
         // Sealed aggregates are sent many at once, and get their digests then.
         let payload = self.writer.finish_without_digest().payload;
         let origin = Origin::whole(open.batch, open.records, open.outstanding_bytes);
@@ -171,17 +162,20 @@ fn span(least: HashKey, greatest: HashKey) -> HashKeyRange {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::error::user_records;
     use crate::testing::{CountingLedger, Pushed, TestHost, start};
 
     fn bounds() -> AggregationBounds {
-        AggregationBounds {
-            enabled: true,
-            max_count: u32::MAX,
-            max_bytes: 1000,
-            linger: Duration::from_millis(80),
-        }
+        crate::testing::bounds(1000)
+    }
+
+    fn collected(change: impl Fn(&mut Bounds)) -> AggregationBounds {
+        let mut bounds = bounds();
+        change(&mut bounds.collected);
+        bounds
     }
 
     fn push(aggregator: &mut Aggregator, key: &str, bytes: usize) -> (Pushed, Vec<KinesisRecord>) {
@@ -216,7 +210,7 @@ mod tests {
     #[test]
     fn the_size_limit_is_exact() {
         // Two records of 482 bytes with one key of one byte: 20 + 3 + 2 * (3 + 2 + 3 + 480).
-        let mut aggregator = Aggregator::new(AggregationBounds { max_bytes: 20 + 3 + 2 * 488, ..bounds() });
+        let mut aggregator = Aggregator::new(collected(|bounds| bounds.max_bytes = 20 + 3 + 2 * 488));
         push(&mut aggregator, "k", 480);
         let (second, mut sealed) = push(&mut aggregator, "k", 480);
         assert_eq!((second.index, second.opened), (1, None));
@@ -226,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_count_limit_seals_at_once() {
-        let mut aggregator = Aggregator::new(AggregationBounds { max_count: 2, ..bounds() });
+        let mut aggregator = Aggregator::new(collected(|bounds| bounds.max_count = 2));
         assert!(push(&mut aggregator, "a", 1).1.is_empty());
         assert_eq!(push(&mut aggregator, "b", 1).1.len(), 1);
         assert!(aggregator.seal().is_none());

@@ -11,6 +11,21 @@ pub(crate) struct Bounds {
     pub(crate) linger: Duration,
 }
 
+impl Bounds {
+    /// How many bytes all may be with one more item than so many. The first always may join.
+    pub(crate) fn room(&self, count: usize) -> usize {
+        match count {
+            0 => usize::MAX,
+            count if count < self.max_count => self.max_bytes,
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn is_full(&self, count: usize, bytes: usize) -> bool {
+        count >= self.max_count || bytes >= self.max_bytes
+    }
+}
+
 /// How far a collection has come. What is collected stays with the caller.
 #[derive(Debug)]
 pub(crate) struct Reducer {
@@ -39,16 +54,7 @@ impl Reducer {
 
     /// Whether one more item may join, which would make it this many bytes in all. The first always may.
     pub(crate) fn fits(&self, bytes_with_it: usize) -> bool {
-        bytes_with_it <= self.room()
-    }
-
-    /// How many bytes all may be with one more item: what [`fits`](Self::fits) compares with.
-    pub(crate) fn room(&self) -> usize {
-        match self.count {
-            0 => usize::MAX,
-            count if count < self.bounds.max_count => self.bounds.max_bytes,
-            _ => 0,
-        }
+        bytes_with_it <= self.bounds.room(self.count)
     }
 
     /// The clock starts with the first item.
@@ -63,7 +69,7 @@ impl Reducer {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.count >= self.bounds.max_count || self.bytes >= self.bounds.max_bytes
+        self.bounds.is_full(self.count, self.bytes)
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {

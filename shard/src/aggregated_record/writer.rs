@@ -23,23 +23,28 @@ const KEPT_CAPACITY_BYTES: usize = 64 * 1024;
 pub struct AggregatedRecordWriter {
     /// The partition key table as it will stand in the blob.
     partition_keys: Vec<u8>,
-    /// The explicit hash key table, likewise.
-    explicit_hash_keys: Vec<u8>,
     /// The user records, likewise.
     records: Vec<u8>,
     partition_key_table: KeyTable,
-    /// Made when the first explicit hash key comes: most producers have none.
-    explicit_hash_key_table: Option<KeyTable>,
+    /// Made when the first explicit hash key comes: most producers have none. Elsewhere, because a producer with many shards has many
+    /// writers, and what it looks at of each should be little.
+    explicit_hash_keys: Option<Box<ExplicitHashKeys>>,
     /// What is needed to give the first record back unwrapped if it stays alone.
-    first: Option<First>,
+    first: First,
     len: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// How long key and data of the first record are.
+#[derive(Debug, Clone, Copy, Default)]
 struct First {
     partition_key_len: usize,
-    explicit_hash_key: Option<HashKey>,
     data_len: usize,
+}
+
+/// The table of explicit hash keys, and which are in it.
+struct ExplicitHashKeys {
+    written: Vec<u8>,
+    table: KeyTable,
 }
 
 impl AggregatedRecordWriter {
@@ -47,11 +52,10 @@ impl AggregatedRecordWriter {
     pub fn new() -> Self {
         Self {
             partition_keys: Vec::new(),
-            explicit_hash_keys: Vec::new(),
             records: Vec::new(),
             partition_key_table: KeyTable::new(),
-            explicit_hash_key_table: None,
-            first: None,
+            explicit_hash_keys: None,
+            first: First::default(),
             len: 0,
         }
     }
@@ -73,7 +77,7 @@ impl AggregatedRecordWriter {
     pub fn encoded_len(&self) -> usize {
         MAGIC.len()
             + self.partition_keys.len()
-            + self.explicit_hash_keys.len()
+            + self.explicit_hash_keys.as_ref().map_or(0, |keys| keys.written.len())
             + self.records.len()
             + DIGEST_BYTES
     }
@@ -131,9 +135,11 @@ impl AggregatedRecordWriter {
         if let (Some(explicit), Some(entry)) = (&explicit, &plan.explicit_hash_key)
             && entry.is_new
         {
-            let table = self.explicit_hash_key_table.get_or_insert_with(KeyTable::new);
-            table.add(explicit.hash, self.explicit_hash_keys.len());
-            put_bytes(&mut self.explicit_hash_keys, TAG_EXPLICIT_HASH_KEY, explicit.digits());
+            let keys = self.explicit_hash_keys.get_or_insert_with(|| {
+                Box::new(ExplicitHashKeys { written: Vec::new(), table: KeyTable::new() })
+            });
+            keys.table.add(explicit.hash, keys.written.len());
+            put_bytes(&mut keys.written, TAG_EXPLICIT_HASH_KEY, explicit.digits());
         }
         // Room once, not byte by byte.
         self.records.reserve(field_len(plan.inner_len));
@@ -148,8 +154,7 @@ impl AggregatedRecordWriter {
         put_bytes(&mut self.records, TAG_DATA, data);
         append_soon(&self.records, 3);
         if self.len == 0 {
-            let partition_key_len = partition_key.len();
-            self.first = Some(First { partition_key_len, explicit_hash_key, data_len: data.len() });
+            self.first = First { partition_key_len: partition_key.len(), data_len: data.len() };
         }
         self.len += 1;
         true
@@ -185,46 +190,54 @@ impl AggregatedRecordWriter {
     ///
     /// If the writer is empty.
     pub fn finish_without_digest(&mut self) -> Sealed {
-        let Some(first) = self.first.take() else { panic!("finish needs at least one pushed user record") };
         let user_record_count = self.len;
-        let payload =
-            if user_record_count == 1 { self.plain(first) } else { Payload::Aggregated(self.blob()) };
+        assert!(user_record_count > 0, "finish needs at least one pushed user record");
+        let payload = if user_record_count == 1 { self.plain() } else { Payload::Aggregated(self.blob()) };
         self.partition_key_table.clear();
-        if let Some(table) = &mut self.explicit_hash_key_table {
-            table.clear();
+        if let Some(keys) = &mut self.explicit_hash_keys {
+            keys.table.clear();
+            reuse(&mut keys.written);
         }
         self.len = 0;
-        for buffer in [&mut self.partition_keys, &mut self.explicit_hash_keys, &mut self.records] {
-            reuse(buffer);
-        }
+        reuse(&mut self.partition_keys);
+        reuse(&mut self.records);
         Sealed { payload, user_record_count }
     }
 
     /// Bytes of memory held for the next aggregate.
     #[cfg(test)]
     pub(super) fn buffered_capacity(&self) -> usize {
-        self.partition_keys.capacity() + self.explicit_hash_keys.capacity() + self.records.capacity()
+        let explicit = self.explicit_hash_keys.as_ref().map_or(0, |keys| keys.written.capacity());
+        self.partition_keys.capacity() + explicit + self.records.capacity()
     }
 
     fn blob(&self) -> Bytes {
         let mut blob = Vec::with_capacity(self.encoded_len());
         blob.extend_from_slice(&MAGIC);
         blob.extend_from_slice(&self.partition_keys);
-        blob.extend_from_slice(&self.explicit_hash_keys);
+        blob.extend_from_slice(self.explicit_hash_keys.as_ref().map_or(&[], |keys| &keys.written));
         blob.extend_from_slice(&self.records);
         blob.extend_from_slice(&[0; DIGEST_BYTES]);
         blob.into()
     }
 
     /// The first record as it was pushed: its key ends the key table, its data ends the records.
-    fn plain(&self, first: First) -> Payload {
+    fn plain(&self) -> Payload {
+        let First { partition_key_len, data_len } = self.first;
         let tail = |bytes: &[u8], len: usize| bytes.split_at(bytes.len() - len).1.to_vec();
-        let partition_key = tail(&self.partition_keys, first.partition_key_len);
+        let partition_key = tail(&self.partition_keys, partition_key_len);
         Payload::Plain {
             partition_key: String::from_utf8(partition_key).expect("it was pushed as a string"),
-            explicit_hash_key: first.explicit_hash_key,
-            data: tail(&self.records, first.data_len).into(),
+            explicit_hash_key: self.only_explicit_hash_key(),
+            data: tail(&self.records, data_len).into(),
         }
+    }
+
+    /// Of a single record; none if nothing is written.
+    fn only_explicit_hash_key(&self) -> Option<HashKey> {
+        // Tag and length take a byte each: there are 39 digits at most.
+        let digits = self.explicit_hash_keys.as_ref()?.written.get(2..)?;
+        str::from_utf8(digits).ok().and_then(|digits| HashKey::parse_explicit(digits).ok())
     }
 
     /// What pushing would write: the one place where sizes are computed.
@@ -235,10 +248,10 @@ impl AggregatedRecordWriter {
         let mut growth = if partition_key.is_new { field_len(key.len()) } else { 0 };
         let mut inner_len = 1 + varint_len(partition_key.index) + field_len(data_len);
         let explicit_hash_key = explicit.map(|explicit| {
-            let table = self.explicit_hash_key_table.as_ref();
-            let found = table
-                .and_then(|table| table.find(explicit.digits(), explicit.hash, &self.explicit_hash_keys));
-            let entry = Entry::new(found, table.map_or(0, KeyTable::next_index));
+            let keys = self.explicit_hash_keys.as_ref();
+            let found =
+                keys.and_then(|keys| keys.table.find(explicit.digits(), explicit.hash, &keys.written));
+            let entry = Entry::new(found, keys.map_or(0, |keys| keys.table.next_index()));
             growth += if entry.is_new { field_len(explicit.digits().len()) } else { 0 };
             inner_len += 1 + varint_len(entry.index);
             entry
