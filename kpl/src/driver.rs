@@ -218,10 +218,9 @@ impl Calls {
                         hopeless: false,
                         message: panicked("DescribeStreamSummary"),
                     })),
-                    Some(Purpose::ListShards) | None => Done::ListShards(Err(MapError {
-                        hopeless: None,
-                        message: panicked("ListShards").into(),
-                    })),
+                    Some(Purpose::ListShards) | None => {
+                        Done::ListShards(Err(MapError::passing(panicked("ListShards"))))
+                    }
                 };
                 self.answered(done);
             }
@@ -238,7 +237,13 @@ impl Calls {
                 shared.intake.reroute(&map);
             }
             Done::ListShards(Err(error)) => {
-                shared.pipeline().no_shard_map(now, error.hopeless.is_some(), &error.message);
+                {
+                    let mut pipeline = shared.pipeline();
+                    if error.throttled {
+                        pipeline.shard_map_throttled();
+                    }
+                    pipeline.no_shard_map(now, error.hopeless.is_some(), &error.message);
+                }
                 self.no_shard_map(error);
             }
             Done::Describe(Ok(summary)) => {
@@ -262,7 +267,7 @@ impl Calls {
     }
 
     fn no_shard_map(&self, error: MapError) {
-        let MapError { hopeless, message } = error;
+        let MapError { hopeless, message, .. } = error;
         let stream = &self.shared.stream;
         if hopeless.is_some() {
             tracing::warn!(%stream, error = %message, "the shards cannot be listed");
@@ -309,7 +314,7 @@ async fn list_shards(shared: Arc<Shared>, transport: Arc<dyn Transport>) -> Done
         biased;
         answer = transport.list_shards() => answer,
         () = shared.clock.sleep(shared.request_timeout) => {
-            Err(MapError { hopeless: None, message: "ListShards gave no answer within request_timeout".into() })
+            Err(MapError::passing("ListShards gave no answer within request_timeout"))
         }
     })
 }

@@ -40,7 +40,16 @@ pub(crate) struct DescribeError {
 pub(crate) struct MapError {
     /// What to tell callers when asking again will not help.
     pub(crate) hopeless: Option<PutErrorReason>,
+    /// Too many ask.
+    pub(crate) throttled: bool,
     pub(crate) message: Arc<str>,
+}
+
+impl MapError {
+    /// One that another question may not meet.
+    pub(crate) fn passing(message: impl Into<Arc<str>>) -> Self {
+        Self { hopeless: None, throttled: false, message: message.into() }
+    }
 }
 
 /// The caller's client with its retries switched off: ours are the only ones.
@@ -119,7 +128,7 @@ impl SdkTransport {
         let shards =
             list_shards(&self.client, &self.stream, ShardFilter::AtLatest).await.map_err(map_error)?;
         // A listing made while the stream reshards may have holes: worth another question.
-        ShardMap::new(shards).map_err(|error| MapError { hopeless: None, message: error.to_string().into() })
+        ShardMap::new(shards).map_err(|error| MapError::passing(error.to_string()))
     }
 }
 
@@ -185,6 +194,7 @@ fn is_refused(error: &(dyn Error + 'static)) -> bool {
 
 fn map_error(error: ListShardsError) -> MapError {
     let message: Arc<str> = error.to_string().into();
+    let throttled = matches!(error, ListShardsError::Throttled { .. });
     let hopeless = match error {
         error if error.is_retryable() => None,
         ListShardsError::NotFound { .. } => Some(PutErrorReason::StreamNotFound),
@@ -193,7 +203,7 @@ fn map_error(error: ListShardsError) -> MapError {
         }
         _ => Some(PutErrorReason::ShardsUnknown { message: Arc::clone(&message) }),
     };
-    MapError { hopeless, message }
+    MapError { hopeless, throttled, message }
 }
 
 #[cfg(test)]

@@ -31,6 +31,10 @@ impl Pauses {
     }
 }
 
+/// What a first throttled question makes of the spread, and the most that further ones make of it.
+const CROWDED: Duration = Duration::from_secs(2);
+const MOST_CROWDED: Duration = Duration::from_secs(8);
+
 /// ```text
 /// content --want--> wanted --next, pause over--> asking --arrived--> content
 ///    ^                 ^                            '--failed, or wanted meanwhile--> wanted
@@ -42,6 +46,8 @@ pub(crate) struct MapWatch {
     /// Questions asked so far; the last one has this number.
     asked: u64,
     not_before: Option<Instant>,
+    least_spread: Duration,
+    /// Wider while questions are throttled: then many others ask at the same time, however many of them were configured.
     spread: Duration,
     backoff: Backoff,
     rng: SmallRng,
@@ -59,15 +65,23 @@ impl MapWatch {
     pub(crate) fn new(seed: u64, pauses: Pauses) -> Self {
         let Pauses { least, greatest, spread } = pauses;
         let (backoff, rng) = (Backoff::new(least, greatest, 2.0, seed), SmallRng::seed_from_u64(seed));
-        Self { wanted: false, asking: false, asked: 0, not_before: None, spread, backoff, rng }
+        Self {
+            wanted: false,
+            asking: false,
+            asked: 0,
+            not_before: None,
+            least_spread: spread,
+            spread,
+            backoff,
+            rng,
+        }
     }
 
     /// An answer is needed to a question that is asked from now on. Returns the number of the first that will do.
     pub(crate) fn want(&mut self, now: Instant) -> u64 {
         // The first question of all is asked at once: nothing can be sent before it is answered.
         if !self.wanted && self.asked > 0 {
-            let nanos = u64::try_from(self.spread.as_nanos()).unwrap_or(u64::MAX);
-            let at = now + Duration::from_nanos(self.rng.random_range(0..=nanos));
+            let at = now + self.moment_of_spread();
             self.not_before = self.not_before.max(Some(at));
         }
         self.wanted = true;
@@ -98,18 +112,33 @@ impl MapWatch {
         if news {
             self.backoff.reset();
         }
+        self.spread = self.least_spread.max(self.spread / 2);
         self.pause(now);
+    }
+
+    /// The question was turned away because too many asked. Said before [`failed`](Self::failed).
+    pub(crate) fn throttled(&mut self) {
+        self.spread = self.spread.max((self.spread * 4).clamp(CROWDED, MOST_CROWDED));
     }
 
     /// No answer came; the question stands.
     pub(crate) fn failed(&mut self, now: Instant) {
         self.wanted = true;
         self.pause(now);
+        if self.spread > self.least_spread {
+            let moment = self.moment_of_spread();
+            self.not_before = self.not_before.map(|at| at + moment);
+        }
     }
 
     /// Nobody waits for an answer any more.
     pub(crate) fn forget(&mut self) {
         self.wanted = false;
+    }
+
+    fn moment_of_spread(&mut self) -> Duration {
+        let nanos = u64::try_from(self.spread.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.rng.random_range(0..=nanos))
     }
 
     fn pause(&mut self, now: Instant) {
@@ -165,6 +194,46 @@ mod tests {
         watch.want(now);
         let Watch::WaitUntil(at) = watch.next(now) else { panic!("it pauses first") };
         assert!(at - now <= PAUSES.least);
+    }
+
+    #[test]
+    fn throttling_widens_the_spread_and_answers_narrow_it_again() {
+        let mut watch = MapWatch::new(3, PAUSES);
+        watch.want(start());
+        watch.next(start());
+        let mut spreads = Vec::new();
+        for _ in 0..3 {
+            watch.throttled();
+            spreads.push(watch.spread.as_millis());
+        }
+        for _ in 0..10 {
+            watch.arrived(start(), false);
+            spreads.push(watch.spread.as_millis());
+        }
+        assert_eq!(spreads[..6], [2_000, 8_000, 8_000, 4_000, 2_000, 1_000]);
+        assert_eq!(spreads[12], 50, "a producer alone asks almost at once again");
+        let alone = MapWatch::new(3, Pauses::shards(10_000)).spread;
+        let mut fleet = MapWatch::new(3, Pauses::shards(10_000));
+        fleet.throttled();
+        assert_eq!(fleet.spread, alone, "a configured spread is never narrowed");
+    }
+
+    #[test]
+    fn a_throttled_question_comes_back_within_the_spread_and_its_pause() {
+        let mut waits: Vec<_> = (0..1000)
+            .map(|seed| {
+                let mut watch = MapWatch::new(seed, PAUSES);
+                watch.want(start());
+                assert_eq!(watch.next(start()), Watch::Ask);
+                watch.throttled();
+                watch.failed(start());
+                let Watch::WaitUntil(at) = watch.next(start()) else { panic!("it pauses first") };
+                at - start()
+            })
+            .collect();
+        waits.sort();
+        assert!(waits[999] <= CROWDED + PAUSES.least, "{:?}", waits[999]);
+        assert!((CROWDED / 3..CROWDED * 2 / 3).contains(&waits[500]), "{:?}", waits[500]);
     }
 
     #[test]

@@ -46,6 +46,11 @@ impl Pipeline {
         }
     }
 
+    /// The question about the shards was one of too many. Said before [`no_shard_map`](Self::no_shard_map).
+    pub(crate) fn shard_map_throttled(&mut self) {
+        self.watch.throttled();
+    }
+
     /// The shards could not be listed. Asked again after a pause, unless it is hopeless and no record depends on it.
     pub(crate) fn no_shard_map(&mut self, now: Instant, hopeless: bool, message: &Arc<str>) {
         self.map_error = Some(Arc::clone(message));
