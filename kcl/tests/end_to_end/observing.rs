@@ -246,6 +246,9 @@ impl tracing::Subscriber for Spans {
 #[tokio::test(start_paused = true)]
 async fn each_call_of_a_processor_has_a_span_with_shard_and_size_and_nothing_of_the_records() {
     let spans = Spans::default();
+    // With one subscriber in the process, whoever meets a span first decides for all threads whether anyone listens: also
+    // the test beside this one, where nobody does. With two each of them is asked.
+    let _second = tracing::Dispatch::new(Spans::default());
     let _until_the_end = tracing::subscriber::set_default(spans.clone());
     let world = World::new(1);
     world.put(texts(0, 7)).await;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::types::BillingMode;
 use kcl::lease::{Billing, CheckpointUpdate, DynamoDbLeaseStore, NewLease, Write, conformance};
 use kcl::{Checkpoint, Lease, LeaseKey, LeaseStore, LeaseStoreError, ShardId, WorkerId};
 use kinesis_sim::{Rule, SimDynamoDb, Verdict};
@@ -145,6 +146,55 @@ async fn a_new_table_is_waited_for_and_no_longer_than_allowed() {
     patient.prepare().await.unwrap();
     assert!(patient.list().await.unwrap().is_empty());
     assert_eq!(tables.usage_of("client").calls["CreateTable"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_is_created_as_it_was_asked_for() {
+    let tables = SimDynamoDb::new(1);
+    let client = tables.client();
+    DynamoDbLeaseStore::new(&client, "plain").prepare().await.unwrap();
+    let asked = DynamoDbLeaseStore::new(&client, "asked")
+        .with_billing(Billing::Provisioned { read_units: 5, write_units: 7 })
+        .with_deletion_protection(true)
+        .with_point_in_time_recovery(true)
+        .with_tag("team", "billing");
+    asked.prepare().await.unwrap();
+    asked.prepare().await.unwrap();
+    let mut found = Vec::new();
+    for name in ["plain", "asked"] {
+        let table = client.describe_table().table_name(name).send().await.unwrap().table.unwrap();
+        let tags = client.list_tags_of_resource().resource_arn(table.table_arn().unwrap());
+        let tags = tags.send().await.unwrap().tags.unwrap_or_default();
+        let units = table
+            .provisioned_throughput()
+            .map(|units| (units.read_capacity_units, units.write_capacity_units));
+        found.push((
+            table.billing_mode_summary().and_then(|summary| summary.billing_mode().cloned()),
+            units.filter(|units| *units != (None, None)),
+            table.deletion_protection_enabled.unwrap_or_default(),
+            tags.into_iter().map(|tag| (tag.key, tag.value)).collect::<Vec<_>>(),
+        ));
+    }
+    let tag = ("team".to_owned(), "billing".to_owned());
+    let (plain, asked) = (BillingMode::PayPerRequest, BillingMode::Provisioned);
+    let wanted =
+        [(Some(plain), None, false, vec![]), (Some(asked), Some((Some(5), Some(7))), true, vec![tag])];
+    assert_eq!(found, wanted);
+    assert_eq!(
+        tables.usage_of("client").calls["UpdateContinuousBackups"],
+        1,
+        "once, and only where asked for"
+    );
+}
+
+/// The index that Java's 3.x workers add, with its attribute, is none of our business.
+#[tokio::test(start_paused = true)]
+async fn a_table_with_javas_index_is_used_as_it_is() {
+    let tables = SimDynamoDb::new(1);
+    crate::server::create_with_index(&tables.client(), TABLE).await;
+    let store = prepared(&tables).await;
+    let row = owned(&store, 1).await;
+    assert_eq!(store.list().await.unwrap(), [row]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,8 @@ use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+    Projection, ProjectionType, ScalarAttributeType,
 };
 use kcl::lease::{DynamoDbLeaseStore, LeaseStore, LeaseStoreError, NewLease, conformance};
 use kcl::{Checkpoint, LeaseKey, WorkerId};
@@ -43,6 +44,43 @@ async fn a_running_server_conforms() {
     let told: Vec<_> = failures.await.iter().map(ToString::to_string).collect();
     assert!(told.is_empty(), "{}", told.join("\n"));
     eprintln!("{} checks passed", conformance::checks().len());
+}
+
+/// A lease table with the index that Java's 3.x workers add.
+pub(crate) async fn create_with_index(client: &Client, table: &str) {
+    let key =
+        |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap();
+    let text = |name: &str| {
+        let attribute = AttributeDefinition::builder().attribute_name(name);
+        attribute.attribute_type(ScalarAttributeType::S).build().unwrap()
+    };
+    let index = GlobalSecondaryIndex::builder()
+        .index_name("LeaseOwnerToLeaseKeyIndex")
+        .key_schema(key("leaseOwner", KeyType::Hash))
+        .key_schema(key("leaseKey", KeyType::Range))
+        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+        .build()
+        .unwrap();
+    let create = client.create_table().table_name(table).billing_mode(BillingMode::PayPerRequest);
+    let create = create.key_schema(key("leaseKey", KeyType::Hash)).global_secondary_indexes(index);
+    create
+        .attribute_definitions(text("leaseKey"))
+        .attribute_definitions(text("leaseOwner"))
+        .send()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_table_with_javas_index_conforms() {
+    let Some(client) = client() else { return };
+    let failures = conformance::run(|| async {
+        let table = table_name();
+        create_with_index(&client, &table).await;
+        Arc::new(DynamoDbLeaseStore::new(&client, table)) as Arc<dyn LeaseStore>
+    });
+    let told: Vec<_> = failures.await.iter().map(ToString::to_string).collect();
+    assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
 #[tokio::test]

@@ -117,6 +117,7 @@ impl Tables {
         match operation {
             "CreateTable" => self.create_table(now, input),
             "DescribeTable" => self.describe_table(now, input),
+            "ListTagsOfResource" => self.list_tags(input),
             "UpdateContinuousBackups" => self.update_continuous_backups(now, input),
             "PutItem" => self.put_item(now, input, usage),
             "GetItem" => self.get_item(now, input, usage),
@@ -178,8 +179,17 @@ impl Tables {
             "KeySchema": part("KeySchema"),
             "AttributeDefinitions": part("AttributeDefinitions"),
             "DeletionProtectionEnabled": part("DeletionProtectionEnabled"),
+            "BillingModeSummary": { "BillingMode": part("BillingMode") },
+            "ProvisionedThroughput": part("ProvisionedThroughput"),
+            "GlobalSecondaryIndexes": part("GlobalSecondaryIndexes"),
             "ItemCount": count,
         }}))
+    }
+
+    fn list_tags(&self, input: &Value) -> Outcome {
+        let name = text(input, "ResourceArn")?.rsplit('/').next().unwrap_or_default();
+        let table = self.by_name.get(name).ok_or_else(Refusal::not_found)?;
+        Ok(json!({ "Tags": table.definition.get("Tags") }))
     }
 
     fn update_continuous_backups(&mut self, now: u64, input: &Value) -> Outcome {
