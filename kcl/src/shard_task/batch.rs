@@ -1,8 +1,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::ShardTask;
 use crate::checkpoint::Checkpointer;
-use crate::event::StreamShard;
+use crate::event::{ConsumerEvent, StreamShard};
+use crate::fetch::{ChildShard, Fetched};
+use crate::lease::NewLease;
 use crate::processor::ProcessRecordsInput;
 use crate::user_record::UserRecord;
 use kinesis_shard::ShardId;
@@ -39,5 +42,55 @@ impl Batch {
             attempt,
             checkpointer,
         }
+    }
+}
+
+impl ShardTask {
+    /// Unpacks a batch and hands it to the consumer.
+    pub(super) fn take(&mut self, fetched: Fetched) {
+        let was_empty = fetched.records.is_empty();
+        let (records, found) = self.unpacker.unpack(fetched.records);
+        let stats = &self.context.stats;
+        stats.suspicious_aggregates.add(found.suspicious_count);
+        stats.out_of_range_aggregates.add(found.out_of_range_count);
+        let shard = || self.shard().clone();
+        if found.suspicious_count > 0 {
+            self.tell(ConsumerEvent::BrokenAggregate { shard: shard(), count: found.suspicious_count });
+        }
+        if found.out_of_range_count > 0 {
+            self.tell(ConsumerEvent::AggregateOutOfRange { shard: shard(), count: found.out_of_range_count });
+        }
+        let empty_call = self.context.config.call_process_records_even_for_empty_list
+            && was_empty
+            && fetched.ended.is_none();
+        // A member of an aggregate is small, what describes it is not: unpacked, a batch may take several times its payload.
+        let unpacked_bytes = records.len() * size_of::<UserRecord>();
+        self.holding.add(unpacked_bytes);
+        let memory_bytes = fetched.memory_bytes + unpacked_bytes;
+        let deliver = !records.is_empty() || empty_call;
+        let ends_shard = fetched.ended.is_some();
+        let child_shards =
+            fetched.ended.as_ref().map(|children| children.iter().map(|child| child.id.clone()).collect());
+        if let Some(children) = fetched.ended {
+            self.children = children.into_iter().map(|child| self.new_lease(child)).collect();
+        }
+        if deliver {
+            self.batch = Some(Batch {
+                data_bytes: records.iter().map(|record| record.data().len() as u64).sum(),
+                records: records.into(),
+                millis_behind_latest: fetched.millis_behind_latest,
+                received_at: fetched.received_at,
+                child_shards,
+                memory_bytes,
+            });
+        } else {
+            self.holding.remove(memory_bytes);
+        }
+        self.consumer.batch_taken(deliver, ends_shard);
+    }
+
+    /// A child's lease, from its first record: its parents were being read, so nothing of it may be missed.
+    fn new_lease(&self, child: ChildShard) -> NewLease {
+        NewLease::child(self.lease.key().sibling(&child.id), child.parents, child.hash_key_range)
     }
 }
