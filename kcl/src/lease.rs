@@ -85,6 +85,10 @@ pub(crate) mod test_support;
 #[cfg(test)]
 mod model_tests;
 
+// Small worlds, searched to the last state.
+#[cfg(test)]
+mod models;
+
 pub use compare_and_set::{CompareAndSet, CompareAndSetStore};
 #[cfg(feature = "dynamodb")]
 #[doc(hidden)]
@@ -211,6 +215,7 @@ impl fmt::Display for LeaseCounter {
 
 /// A checkpoint announced but not made yet, and what the application wants to find with it.
 #[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub struct PendingCheckpoint {
     /// Where the checkpoint will be.
     pub checkpoint: Checkpoint,
@@ -230,6 +235,7 @@ impl fmt::Debug for PendingCheckpoint {
 
 /// The two owner fields of a row, as somebody read them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(test, derive(Hash))]
 pub struct Owners {
     /// Who owns the lease, or will own it once a hand-over is done.
     pub owner: Option<WorkerId>,
@@ -240,6 +246,7 @@ pub struct Owners {
 /// One row of the lease table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(test, derive(Hash))]
 pub struct Lease {
     /// Its name.
     pub key: LeaseKey,
@@ -316,6 +323,7 @@ impl Lease {
 
 /// What a lease is created from.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub struct NewLease {
     /// Its name.
     pub key: LeaseKey,
@@ -345,6 +353,7 @@ impl NewLease {
 
 /// What a checkpoint writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub struct CheckpointUpdate {
     /// The checkpoint from now on.
     pub checkpoint: Checkpoint,
@@ -354,6 +363,7 @@ pub struct CheckpointUpdate {
 
 /// What may be noted on a row without owning it. What is `None` stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(test, derive(Hash))]
 pub struct MetaUpdate {
     /// The shards that follow this one.
     pub children: Option<Vec<ShardId>>,

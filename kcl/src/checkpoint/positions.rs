@@ -26,7 +26,8 @@ pub(crate) enum Refused {
 }
 
 /// How far one tenure of one shard got: `stored <= asked <= delivered` is the rule.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub(crate) struct Positions {
     stored: Checkpoint,
     /// The greatest value ever attempted. A write in doubt may have landed, so nothing below it may follow it.

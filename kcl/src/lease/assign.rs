@@ -32,6 +32,7 @@ const SEEN_PART: u32 = 5;
 
 /// What this worker saw of each row, and since when, on its own monotonic clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub(crate) struct Observations {
     rows: BTreeMap<LeaseKey, Seen>,
     latest: Option<Instant>,
@@ -39,6 +40,7 @@ pub(crate) struct Observations {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 struct Seen {
     counter: LeaseCounter,
     /// When the counter was first seen.
@@ -105,6 +107,27 @@ impl Observations {
             counter_since: sent_by.map_or(since, |sent_by| sent_by.min(since)),
             owners,
             owners_since,
+        }
+    }
+
+    /// For models: as if `time` had passed while `now` stayed. What was at `oldest` or before is at `oldest`.
+    #[cfg(test)]
+    pub(crate) fn age(&mut self, time: Duration, oldest: Instant) {
+        use crate::lease::test_support::aged;
+        self.latest = self.latest.map(|at| aged(at, time, oldest));
+        for seen in self.rows.values_mut() {
+            seen.read_at = aged(seen.read_at, time, oldest);
+            seen.counter_since = aged(seen.counter_since, time, oldest);
+            seen.owners_since = aged(seen.owners_since, time, oldest);
+        }
+    }
+
+    /// For models without hand-overs: since when owners own makes no difference.
+    #[cfg(test)]
+    pub(crate) fn forget_marks(&mut self) {
+        self.latest = None;
+        for seen in self.rows.values_mut() {
+            seen.owners_since = seen.counter_since;
         }
     }
 
@@ -203,6 +226,7 @@ pub(crate) enum Move {
 
 /// Why a lease may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(test, derive(Hash))]
 pub(crate) enum Why {
     /// The row names this worker. Another process of the same name may live, so the take must be confirmed.
     OwnName,
@@ -214,6 +238,16 @@ pub(crate) enum Why {
     Free,
     /// Its counter stood still for the failover time.
     Expired,
+    /// The same, and the row names this worker. It may be giving the lease back still, with a request that comes late and
+    /// takes the next tenure's row for the last one's, so the take must be confirmed.
+    OwnExpired,
+}
+
+impl Why {
+    /// Whether belief begins with a renewal after the take, and not with the take.
+    pub(crate) fn must_be_confirmed(self) -> bool {
+        matches!(self, Self::OwnName | Self::OwnExpired)
+    }
 }
 
 /// What a listing shows besides what is to be done; for whoever watches the fleet.
@@ -352,7 +386,8 @@ fn takeable(lease: &Lease, situation: &Situation<'_>) -> Option<Why> {
     } else if names_me && !marked && asked_for {
         Some(Why::HandedOver)
     } else if situation.seen.has_expired(lease, failover_time, situation.now) {
-        Some(Why::Expired)
+        let mine = lease.actual_owner() == Some(situation.worker);
+        Some(if mine { Why::OwnExpired } else { Why::Expired })
     } else if names_me && marked && situation.seen.owned_for(lease, situation.now) >= failover_time {
         Some(Why::Unanswered)
     } else {
@@ -601,7 +636,7 @@ mod tests {
     fn a_row_that_names_me_without_my_doing_is_taken_once_it_stands_still() {
         let (mut view, start) = (View::of("ann"), now());
         view.scan(&rows(&["ann"]), start);
-        assert_eq!(taken(&view.scan(&rows(&["ann"]), start + D)), [(key(0), Why::Expired)]);
+        assert_eq!(taken(&view.scan(&rows(&["ann"]), start + D)), [(key(0), Why::OwnExpired)]);
     }
 
     #[test]

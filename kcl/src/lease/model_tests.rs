@@ -295,7 +295,7 @@ impl World {
             Answer::Applied(row) => {
                 self.reach("taken");
                 self.workers[index].asked.clear();
-                self.workers[index].tenure = Some(if why == Why::OwnName {
+                self.workers[index].tenure = Some(if why.must_be_confirmed() {
                     self.reach("own row taken again");
                     Tenure::unconfirmed(id, self.terms(), row, sent_at)
                 } else {

@@ -8,6 +8,7 @@ use super::{CheckpointUpdate, Lease, LeaseCounter, MetaUpdate, NewLease, Owners,
 
 /// One operation on one row. See [`LeaseStore`](super::LeaseStore) for what each does.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub enum Operation {
     /// Create the row.
     Create(NewLease),

@@ -23,6 +23,7 @@ const FORGOTTEN_AFTER: u32 = 3;
 
 /// When a write was sent, on the clock of the process that sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub struct Stamp {
     /// Whose clock: a number that no other process of the application has.
     pub process: u64,
@@ -92,6 +93,7 @@ fn mixed(hash: u64, bytes: &[u8]) -> u64 {
 
 /// The clocks of the other processes, as far as their stamps show them.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub(crate) struct Clocks {
     of: BTreeMap<u64, Known>,
     clock_error_ppm: u32,
@@ -99,12 +101,14 @@ pub(crate) struct Clocks {
 
 /// A stamp, and when it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 struct Reading {
     sent_micros: u64,
     read_at: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 struct Known {
     /// The one that gives the earliest bounds.
     best: Reading,

@@ -30,6 +30,7 @@ use super::{CheckpointUpdate, Lease, LeaseCounter, Operation, WorkerId};
 
 /// How long a lease lasts, for those who hold it and for those who watch it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub(crate) struct Terms {
     /// How long a counter must stand still before somebody else may take the lease. The same for the whole fleet.
     pub(crate) failover_time: Duration,
@@ -58,6 +59,7 @@ impl Terms {
 
 /// When the application checkpoints: those at a steady pace make renewals needless, if these wait for them a little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(test, derive(Hash))]
 struct Rhythm {
     last: Option<Instant>,
     gap: Option<Duration>,
@@ -91,6 +93,7 @@ pub(crate) enum Purpose {
 
 /// What the store said to a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub(crate) enum Answer {
     /// Written.
     Applied(Lease),
@@ -117,6 +120,7 @@ pub(crate) enum Next {
 
 /// Why a tenure ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub(crate) enum End {
     /// Somebody else owns the row, or writes under our name.
     Moved(Option<WorkerId>),
@@ -144,6 +148,7 @@ pub(crate) enum Unwritable {
 
 /// One uninterrupted holding of one lease by this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub(crate) struct Tenure {
     worker: WorkerId,
     terms: Terms,
@@ -212,6 +217,17 @@ impl Tenure {
     /// Who asked for the lease, if somebody did and it is still held.
     pub(crate) fn asked_by(&self) -> Option<&WorkerId> {
         self.asked.as_ref().filter(|_| self.end.is_none() && !self.finished).map(|(by, _)| by)
+    }
+
+    /// For models: as if `time` had passed while `now` stayed. What was at `oldest` or before is at `oldest`, and the
+    /// application's rhythm, which only postpones renewals, is forgotten.
+    #[cfg(test)]
+    pub(crate) fn age(&mut self, time: Duration, oldest: Instant) {
+        use crate::lease::test_support::aged;
+        self.began_at = aged(self.began_at, time, oldest);
+        self.confirmed_at = self.confirmed_at.map(|at| aged(at, time, oldest));
+        self.asked = self.asked.take().map(|(by, at)| (by, aged(at, time, oldest)));
+        self.rhythm = Rhythm::default();
     }
 
     /// A laxer rule, for the model to break.

@@ -54,6 +54,11 @@ pub(crate) fn even_shards(count: u32) -> Vec<Shard> {
     (0..).zip(ranges).map(shard).collect()
 }
 
+/// As if `time` had passed since then while `now` stayed: earlier, but not before `oldest`.
+pub(crate) fn aged(at: Instant, time: Duration, oldest: Instant) -> Instant {
+    at.checked_sub(time).map_or(oldest, |earlier| earlier.max(oldest))
+}
+
 pub(crate) fn now() -> Instant {
     Clock::default().now()
 }

@@ -104,7 +104,7 @@ async fn try_take(
     for _ in 0..3 {
         let sent_at = clock.now();
         match answer(hands.calls.write(key, &operation).await) {
-            Answer::Applied(row) if why == Why::OwnName => {
+            Answer::Applied(row) if why.must_be_confirmed() => {
                 return Some(Tenure::unconfirmed(hands.worker.clone(), terms, row, sent_at));
             }
             Answer::Applied(row) => return Some(Tenure::taken(hands.worker.clone(), terms, row, sent_at)),

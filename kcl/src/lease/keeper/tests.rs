@@ -579,3 +579,42 @@ async fn a_mark_that_is_left_over_on_a_row_that_moved_is_cleared_and_leaves_the_
     pass(3 * SECOND, &mut [&mut ann], &store).await;
     assert_eq!(writes(&store, "end handoff"), 1);
 }
+
+/// The keeper gives a lease back, and its requests hang for longer than the failover time: the row still names it, so it
+/// takes the lease again. The request that gives the old tenure's row back must not take the new one's away.
+#[tokio::test(start_paused = true)]
+async fn a_lease_taken_again_while_it_is_being_given_back_is_not_believed_in_and_free() {
+    let (store, clock) = (MemoryLeaseStore::new(), Clock::default());
+    let settings = KeeperSettings::new(worker("ann"), D, 1);
+    let keeper = Keeper::new(Arc::new(store.clone()), Arc::new(Listing::default()), clock.clone(), settings);
+    let (hands, terms) = (keeper.hands.clone(), keeper.settings.terms());
+    let lease = row(1, "ann", 5);
+    store.put_row(lease.clone());
+    let tenure = crate::lease::tenure::Tenure::taken(worker("ann"), terms, lease.clone(), clock.now());
+    let held = HeldLease::new(hands.clone(), tenure, 1);
+    store.fail_next(Fault::Hang);
+    let mut giving_back = Box::pin(held.release());
+    assert!(giving_back.as_mut().now_or_never().is_none());
+
+    // As a scan sees it whose observations began with the last renewal.
+    let mut seen = Observations::default();
+    seen.record(std::slice::from_ref(&lease), D, clock.now());
+    let situation = Situation {
+        worker: &worker("ann"),
+        held: &BTreeSet::new(),
+        left_behind: &BTreeMap::new(),
+        asked: &BTreeSet::new(),
+        seen: &seen,
+        bounds: keeper.settings.bounds(),
+        now: clock.now() + D,
+    };
+    let moves = assign::plan(&[lease], &situation, &mut SmallRng::seed_from_u64(1));
+    let Some(assign::Move::Take { key, counter, why }) = moves.into_iter().next() else {
+        panic!("it expired")
+    };
+    let taken = jobs::take(hands, terms, key.clone(), counter, why).await;
+    giving_back.await.unwrap();
+    let owner = store.row(&key).unwrap().owner;
+    let believed = taken.is_some_and(|tenure| tenure.is_valid(clock.now()));
+    assert_eq!(owner, believed.then(|| worker("ann")));
+}
