@@ -68,6 +68,10 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+/// Small worlds, searched to the last state.
+#[cfg(test)]
+mod models;
+
 pub(crate) use bucket::Rate;
 use collector::Collector;
 use kinesis_record::{Entry, KinesisRecord, Settlement};

@@ -33,6 +33,12 @@ impl Collector {
         self.records.len()
     }
 
+    /// For models: what waits.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> &[KinesisRecord] {
+        &self.records
+    }
+
     pub(crate) fn fits(&self, record: &KinesisRecord) -> bool {
         self.records.is_empty()
             || (!self.closed

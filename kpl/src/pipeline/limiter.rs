@@ -220,6 +220,15 @@ impl Limiter {
         }
     }
 
+    /// For models: what waits, by lane.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (usize, &KinesisRecord)> {
+        self.lanes
+            .iter()
+            .enumerate()
+            .flat_map(|(lane, one)| one.queue.iter().map(move |record| (lane, record)))
+    }
+
     /// How often in a row this shard was throttled.
     pub(crate) fn throttles(&self, lane: usize) -> u32 {
         self.lanes.get(lane).map_or(0, |lane| lane.throttles)

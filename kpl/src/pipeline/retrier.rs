@@ -121,6 +121,12 @@ impl Retrier {
         if entry.key().0 <= now { Some(entry.remove()) } else { None }
     }
 
+    /// For models: what pauses, and until when.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (Instant, &KinesisRecord)> {
+        self.pausing.iter().map(|((until, _), record)| (*until, record))
+    }
+
     /// When the oldest pausing record was accepted.
     pub(crate) fn oldest(&self) -> Option<Instant> {
         self.pausing.values().map(|record| record.opened).min()
