@@ -201,7 +201,8 @@ async fn times_and_leases_are_counted_under_the_names_of_the_java_library() {
     );
     assert_eq!((other.taken, other.total, other.workers), (2, 4, 2));
     assert_eq!((other.needed, other.expired, other.very_old, other.spillover), (0, 0, 0, 0));
-    assert!(stats.leases.listed > 50 && stats.leases.synced >= 1, "{:?}", stats.leases);
+    // Few: while nothing changes hands the table is hardly read (docs/decisions/0010).
+    assert!(stats.leases.listed >= 5 && stats.leases.synced >= 1, "{:?}", stats.leases);
     let metrics = stats.kcl_metrics();
     let metric = |wanted: &str| metrics.iter().find(|(name, _)| *name == wanted).unwrap().1;
     assert_eq!(metric("RenewLease.Success"), stats.leases.renewed);
