@@ -231,20 +231,6 @@ impl Running {
         }
     }
 
-    fn stop_taking(&mut self) {
-        self.stopping = true;
-        self.agenda.stop_taking();
-        for key in self.asked.clone() {
-            self.give_up_claim(key);
-        }
-    }
-
-    /// Nothing more is wanted, and nothing is left half way.
-    fn has_ended(&self) -> bool {
-        let under_way = !self.taking.is_empty() || !self.asking.is_empty() || !self.releasing.is_empty();
-        self.ending && !under_way && self.neighbours.are_told()
-    }
-
     fn begin(&mut self, due: Due) {
         let hands = self.hands.clone();
         let job: BoxFuture<'static, Done> = match due {

@@ -1,14 +1,14 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use kinesis_shard::Clock;
+use kinesis_shard::{Clock, ShardId};
 
 use super::*;
 use crate::config::InitialPosition;
 use crate::event::Events;
 use crate::lease::tenure::Terms;
 use crate::lease::test_support::{D, Listing, at, key, row, shard, worker};
-use crate::lease::{Fault, LeaseCounter, LeaseStore, MemoryLeaseStore};
+use crate::lease::{Fault, LeaseCounter, LeaseStore, MemoryLeaseStore, NewLease};
 
 struct Bench {
     store: MemoryLeaseStore,

@@ -13,6 +13,20 @@ use crate::lease::tenure::Tenure;
 use crate::lease::{Lease, LeaseCounter, LeaseKey};
 
 impl Running {
+    pub(super) fn stop_taking(&mut self) {
+        self.stopping = true;
+        self.agenda.stop_taking();
+        for key in self.asked.clone() {
+            self.give_up_claim(key);
+        }
+    }
+
+    /// Nothing more is wanted, and nothing is left half way.
+    pub(super) fn has_ended(&self) -> bool {
+        let under_way = !self.taking.is_empty() || !self.asking.is_empty() || !self.releasing.is_empty();
+        self.ending && !under_way && self.neighbours.are_told()
+    }
+
     pub(super) fn make(&mut self, one: Move) {
         let hands = self.hands.clone();
         match one {
