@@ -12,7 +12,7 @@
 //! The two messages are written and read by hand: that gives the exact size before anything is written, and data
 //! that is never copied when it is read.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
@@ -34,7 +34,7 @@ mod digests;
 mod reader;
 
 pub use digests::write_digests;
-pub use reader::{parse, parse_many, parse_unchecked};
+pub use reader::{parse, parse_many, parse_many_in_place, parse_unchecked};
 pub use writer::{AggregatedRecordWriter, Payload, Sealed};
 
 /// The first four bytes of every aggregated record.
@@ -79,6 +79,17 @@ impl AggregatedUserRecord {
     pub fn hash_key(&self) -> HashKey {
         self.explicit_hash_key.unwrap_or_else(|| HashKey::of_partition_key(&self.partition_key))
     }
+}
+
+/// Where one user record lies in the data of its Kinesis record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AggregateMember {
+    /// The bytes of its partition key, which are UTF-8; records of one aggregate may share them.
+    pub partition_key: Range<usize>,
+    /// Its explicit hash key, if its producer gave one.
+    pub explicit_hash_key: Option<HashKey>,
+    /// The bytes of its data.
+    pub data: Range<usize>,
 }
 
 /// Shows the length of the data, never the data.

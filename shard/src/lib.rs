@@ -97,8 +97,9 @@ pub mod clock;
 pub mod discover;
 
 pub use aggregated_record::{
-    AggregatedRecordWriter, AggregatedUserRecord, MalformedReason, ParsedRecord, Payload, PlainReason,
-    Sealed, TableKind, parse as parse_aggregated, parse_many as parse_many_aggregated, write_digests,
+    AggregateMember, AggregatedRecordWriter, AggregatedUserRecord, MalformedReason, ParsedRecord, Payload,
+    PlainReason, Sealed, TableKind, parse as parse_aggregated, parse_many as parse_many_aggregated,
+    parse_many_in_place, write_digests,
 };
 pub use backoff::Backoff;
 #[cfg(feature = "clock")]

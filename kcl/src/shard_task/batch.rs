@@ -49,7 +49,7 @@ impl ShardTask {
     /// Unpacks a batch and hands it to the consumer.
     pub(super) fn take(&mut self, fetched: Fetched) {
         let was_empty = fetched.records.is_empty();
-        let (records, found) = self.unpacker.unpack(fetched.records);
+        let (records, found) = self.unpacker.unpack(&fetched.records);
         let stats = &self.context.stats;
         stats.suspicious_aggregates.add(found.suspicious_count);
         stats.out_of_range_aggregates.add(found.out_of_range_count);

@@ -5,7 +5,8 @@ use std::{ops::Range, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    AggregatedUserRecord, DIGEST_BYTES, MAGIC, MalformedReason, ParsedRecord, PlainReason, TableKind,
+    AggregateMember, AggregatedUserRecord, DIGEST_BYTES, MAGIC, MalformedReason, ParsedRecord, PlainReason,
+    TableKind,
     varint::{Field, Fields, Value},
 };
 use crate::{HashKey, md5, md5_lanes::md5_many};
@@ -18,64 +19,93 @@ use crate::{HashKey, md5, md5_lanes::md5_many};
 ///
 /// Never panics. Costs one MD5 of the data, and an allocation for the list and for each distinct partition key.
 pub fn parse(data: &Bytes) -> ParsedRecord {
-    match read(data) {
-        Ok(records) => ParsedRecord::Aggregated(records),
-        Err(reason) => ParsedRecord::Plain(reason),
-    }
+    let records = framed(data).and_then(|(message, digest)| {
+        if md5(message) == *digest { user_records(data) } else { Err(PlainReason::DigestMismatch) }
+    });
+    records.map_or_else(ParsedRecord::Plain, ParsedRecord::Aggregated)
 }
 
 /// [`parse`] without a look at the digest: for what this process itself wrote, perhaps without one. Never panics.
 pub fn parse_unchecked(data: &Bytes) -> ParsedRecord {
-    let records =
-        framed(data).and_then(|(message, _)| read_message(data, MAGIC.len()..MAGIC.len() + message.len()));
+    let records = framed(data).and_then(|_| user_records(data));
     records.map_or_else(ParsedRecord::Plain, ParsedRecord::Aggregated)
 }
 
 /// [`parse`] of each, in order. The digests of all are computed together, several times cheaper than one by one.
 pub fn parse_many<'a>(data: impl IntoIterator<Item = &'a Bytes>) -> Vec<ParsedRecord> {
+    let parsed = sound(data).into_iter().map(|sound| sound.and_then(user_records));
+    parsed.map(|records| records.map_or_else(ParsedRecord::Plain, ParsedRecord::Aggregated)).collect()
+}
+
+/// As [`parse_many`], but it says where the user records lie instead of making them: an allocation for each
+/// aggregate, and none for a user record. An aggregate has one member at least. Each is taken apart when it is asked for,
+/// so that what was found is still in the cache when it is used.
+pub fn parse_many_in_place<'a>(
+    data: impl IntoIterator<Item = &'a Bytes>,
+) -> impl Iterator<Item = Result<Vec<AggregateMember>, PlainReason>> {
+    let members = |data: &Bytes| {
+        let member = |key: &Range<usize>, explicit_hash_key, data| AggregateMember {
+            partition_key: key.clone(),
+            explicit_hash_key,
+            data,
+        };
+        read_message(data, |_, range| range, member)
+    };
+    sound(data).into_iter().map(move |sound| sound.and_then(members))
+}
+
+/// The aggregates among these whose digest is right.
+fn sound<'a>(data: impl IntoIterator<Item = &'a Bytes>) -> Vec<Result<&'a Bytes, PlainReason>> {
     let framed: Vec<_> = data.into_iter().map(|data| (data, framed(data))).collect();
     let messages: Vec<&[u8]> =
         framed.iter().filter_map(|(_, framed)| framed.as_ref().ok().map(|(message, _)| *message)).collect();
     let mut digests = vec![[0; DIGEST_BYTES]; messages.len()];
     md5_many(&messages, &mut digests);
     let mut digests = digests.into_iter();
-    let parsed = |(data, framed): (&Bytes, Framed<'_>)| {
-        let records = framed.and_then(|(message, digest)| {
-            if digests.next() == Some(*digest) {
-                read_message(data, MAGIC.len()..MAGIC.len() + message.len())
-            } else {
-                Err(PlainReason::DigestMismatch)
-            }
-        });
-        records.map_or_else(ParsedRecord::Plain, ParsedRecord::Aggregated)
+    let judged = |(data, framed): (&'a Bytes, Framed<'_>)| {
+        framed.and_then(|(_, digest)| {
+            if digests.next() == Some(*digest) { Ok(data) } else { Err(PlainReason::DigestMismatch) }
+        })
     };
-    framed.into_iter().map(parsed).collect()
+    framed.into_iter().map(judged).collect()
 }
 
-fn read(data: &Bytes) -> Result<Vec<AggregatedUserRecord>, PlainReason> {
-    let (message, digest) = framed(data)?;
-    if md5(message) != *digest {
-        return Err(PlainReason::DigestMismatch);
-    }
-    read_message(data, MAGIC.len()..MAGIC.len() + message.len())
+fn user_records(data: &Bytes) -> Result<Vec<AggregatedUserRecord>, PlainReason> {
+    let record = |key: &Arc<str>, explicit_hash_key, range| AggregatedUserRecord {
+        partition_key: Arc::clone(key),
+        explicit_hash_key,
+        data: data.slice(range),
+    };
+    read_message(data, |key, _| Arc::from(key), record)
 }
 
-fn read_message(data: &Bytes, message: Range<usize>) -> Result<Vec<AggregatedUserRecord>, PlainReason> {
+/// Reads the message of a framed blob. `key` is made once for each partition key in the table, `record` for each user record.
+fn read_message<K, R>(
+    data: &Bytes,
+    key: impl Fn(&str, Range<usize>) -> K,
+    record: impl Fn(&K, Option<HashKey>, Range<usize>) -> R,
+) -> Result<Vec<R>, PlainReason> {
+    let message = MAGIC.len()..data.len().saturating_sub(DIGEST_BYTES);
     // Tables may stand behind the records that use them, so this takes two passes.
-    let tables = Tables::read(data, message.clone()).map_err(PlainReason::Malformed)?;
+    let tables = Tables::read(data, message.clone(), key).map_err(PlainReason::Malformed)?;
     if tables.record_count == 0 {
         return Err(PlainReason::Empty);
     }
-    // All records are parsed before any is resolved: a message that is malformed anywhere is no message, while a
-    // bad index is the fault of one record in a sound one. The reason should tell these apart.
-    let mut raw_records = Vec::with_capacity(tables.record_count);
+    // A message that is malformed anywhere is no message, while a bad index is the fault of one record in a sound
+    // one. The reason should tell these apart, so a bad index is told when all is parsed.
+    let mut records = Vec::with_capacity(tables.record_count);
+    let (mut user_record, mut fault) = (0, None);
     for field in Fields::new(data, message) {
         if let Field { number: 3, value: Value::Bytes(range) } = field.map_err(PlainReason::Malformed)? {
-            raw_records.push(RawRecord::read(data, range).map_err(PlainReason::Malformed)?);
+            let raw = RawRecord::read(data, range).map_err(PlainReason::Malformed)?;
+            match tables.resolve(user_record, &raw) {
+                Ok((key, explicit_hash_key)) => records.push(record(key, explicit_hash_key, raw.data)),
+                Err(reason) => fault = fault.or(Some(reason)),
+            }
+            user_record += 1;
         }
     }
-    let resolve = |(user_record, raw)| tables.resolve(user_record, raw, data);
-    raw_records.into_iter().enumerate().map(resolve).collect()
+    fault.map_or(Ok(records), Err)
 }
 
 /// The protobuf message and the digest that it should have.
@@ -92,23 +122,27 @@ fn framed(data: &[u8]) -> Framed<'_> {
 }
 
 /// The two tables, and how many records there are.
-struct Tables {
-    partition_keys: Vec<Arc<str>>,
+struct Tables<K> {
+    partition_keys: Vec<K>,
     /// None where the text is not a hash key, which matters only if a record points there.
     explicit_hash_keys: Vec<Option<HashKey>>,
     record_count: usize,
 }
 
-impl Tables {
-    fn read(data: &[u8], message: Range<usize>) -> Result<Self, MalformedReason> {
+impl<K> Tables<K> {
+    fn read(
+        data: &[u8],
+        message: Range<usize>,
+        make: impl Fn(&str, Range<usize>) -> K,
+    ) -> Result<Self, MalformedReason> {
         let mut tables = Self { partition_keys: Vec::new(), explicit_hash_keys: Vec::new(), record_count: 0 };
         for field in Fields::new(data, message) {
             let Field { number, value: Value::Bytes(range) } = field? else { continue };
-            let bytes = data.get(range).unwrap_or_default();
+            let bytes = data.get(range.clone()).unwrap_or_default();
             match number {
                 1 => {
                     let key = str::from_utf8(bytes).map_err(|_| MalformedReason::PartitionKeyNotUtf8)?;
-                    tables.partition_keys.push(key.into());
+                    tables.partition_keys.push(make(key, range));
                 }
                 2 => tables.explicit_hash_keys.push(explicit_hash_key(bytes)),
                 3 => tables.record_count += 1,
@@ -118,12 +152,8 @@ impl Tables {
         Ok(tables)
     }
 
-    fn resolve(
-        &self,
-        user_record: usize,
-        raw: RawRecord,
-        data: &Bytes,
-    ) -> Result<AggregatedUserRecord, PlainReason> {
+    /// The keys that a record points to.
+    fn resolve(&self, user_record: usize, raw: &RawRecord) -> Result<(&K, Option<HashKey>), PlainReason> {
         let bad_index =
             |table, index, table_len| PlainReason::BadIndex { user_record, table, index, table_len };
         let partition_key = entry(&self.partition_keys, raw.partition_key_index).ok_or_else(|| {
@@ -138,11 +168,7 @@ impl Tables {
                 Some(key.ok_or(PlainReason::BadExplicitHashKey { user_record })?)
             }
         };
-        Ok(AggregatedUserRecord {
-            partition_key: Arc::clone(partition_key),
-            explicit_hash_key,
-            data: data.slice(raw.data),
-        })
+        Ok((partition_key, explicit_hash_key))
     }
 }
 

@@ -399,7 +399,7 @@ fn without_an_explicit_hash_key_the_partition_key_decides() {
 // ---- Properties
 
 /// Few keys, many keys, empty keys, keys of several bytes a character; with, without and with shared explicit keys.
-fn any_puts(len: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Put>> {
+fn any_puts(len: Range<usize>) -> impl Strategy<Value = Vec<Put>> {
     let key = prop_oneof![
         "[a-d]",
         "[a-z]{0,20}",
@@ -523,6 +523,15 @@ proptest! {
             blobs.push(bytes.into());
         }
         let alone: Vec<_> = blobs.iter().map(parse).collect();
+        let in_place = parse_many_in_place(&blobs).zip(&blobs).map(|(members, blob)| match members {
+            Err(reason) => ParsedRecord::Plain(reason),
+            Ok(members) => ParsedRecord::Aggregated(members.into_iter().map(|member| AggregatedUserRecord {
+                partition_key: str::from_utf8(&blob[member.partition_key]).unwrap().into(),
+                explicit_hash_key: member.explicit_hash_key,
+                data: blob.slice(member.data),
+            }).collect()),
+        });
+        prop_assert_eq!(in_place.collect::<Vec<_>>(), alone.clone());
         prop_assert_eq!(parse_many(&blobs), alone);
     }
 }
