@@ -1,28 +1,24 @@
 //! The handle: put, flush, close. Stage 1 runs here, in the caller's thread.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
-use kinesis_shard::limits::{SHARD_WRITE_BYTES_PER_SECOND, SHARD_WRITE_RECORDS_PER_SECOND};
-use rand::rngs::{SmallRng, SysRng};
-use rand::{RngExt, SeedableRng};
 use tokio::sync::TryAcquireError;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::batch::{Ticket, Tickets};
-use crate::config::{Ordering, ProducerConfig};
+use crate::config::ProducerConfig;
 use crate::driver::{Shared, drive};
 use crate::error::{ConfigError, PutError, PutErrorReason, PutManyError, TryPutError};
 use crate::intake::{Intake, NotTaken};
 use crate::outstanding::{Outstanding, Room};
+use crate::pipeline::Pipeline;
 use crate::pipeline::aggregator::AggregationBounds;
 use crate::pipeline::reducer::Bounds;
-use crate::pipeline::{Pipeline, Rate, Settings};
 use crate::stats::ProducerStats;
 use crate::stream_facts::StreamFacts;
 use crate::transport::{SdkTransport, Transport};
@@ -32,9 +28,11 @@ mod admission;
 mod close_report;
 mod family;
 mod permit;
+mod settings;
 mod sink;
 
 use family::Family;
+use settings::{settings, stripes};
 
 pub use close_report::CloseReport;
 pub use permit::Permit;
@@ -42,6 +40,9 @@ pub use sink::ProducerSink;
 
 /// So much of a bulk put is accepted at a time, so that it shares the room with others.
 const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// So many records of a bulk put use up as much of a task's budget as one put.
+const RECORDS_PER_UNIT: usize = 32;
 
 /// Puts user records into one stream: aggregated, batched, retried, each answered once. [`stream`](Self::stream) gives a handle for
 /// another one, within the same memory bound.
@@ -228,6 +229,10 @@ impl Producer {
             }
             let chunk = rest.split_at(count).0;
             let submitted = self.submit_chunk(chunk, bytes, &mut accepted).await;
+            for _ in 0..count / RECORDS_PER_UNIT {
+                // As many single puts would let others run, the driver among them.
+                tokio::task::coop::consume_budget().await;
+            }
             if let Err(reason) = submitted.and_then(|()| bad.map_or(Ok(()), Err)) {
                 let rest = records.split_off(accepted.len());
                 let error = self.refused(reason, rest.first().cloned());
@@ -360,43 +365,5 @@ impl Producer {
 impl fmt::Debug for Producer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Producer").field("stream", &self.handle.config.stream).finish_non_exhaustive()
-    }
-}
-
-/// As many as threads can put at the same time; one where order must be kept.
-fn stripes(config: &ProducerConfig) -> usize {
-    match config.ordering {
-        Ordering::PerShard => 1,
-        _ => std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(16),
-    }
-}
-
-fn settings(config: &ProducerConfig) -> Settings {
-    let seed = config.seed.unwrap_or_else(|| {
-        // Jitter only: a system without entropy gets the same jitter everywhere, which is worse, not wrong.
-        SmallRng::try_from_rng(&mut SysRng).map_or(0, |mut rng| rng.random())
-    });
-    let mut seeds = SmallRng::seed_from_u64(seed);
-    let percent = |limit: u64| (limit * u64::from(config.rate_limit) / 100).max(1);
-    Settings {
-        stream: Arc::clone(&config.stream),
-        ttl: config.record_ttl,
-        max_in_flight: config.max_connections,
-        fail_if_throttled: config.fail_if_throttled,
-        rate: Rate {
-            records_per_second: percent(SHARD_WRITE_RECORDS_PER_SECOND),
-            bytes_per_second: percent(SHARD_WRITE_BYTES_PER_SECOND),
-            shared_by: config.fleet_size,
-        },
-        collection: Bounds {
-            max_count: config.collection_max_count,
-            max_bytes: config.collection_max_size,
-            linger: config.collection_wait(),
-        },
-        ordering: config.ordering,
-        aggregation_on_auto: config.aggregation_on_auto,
-        fleet_size: config.fleet_size,
-        sampled: config.metrics_hook.is_some(),
-        seeds: [seeds.random(), seeds.random(), seeds.random()],
     }
 }

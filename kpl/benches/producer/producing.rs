@@ -33,7 +33,10 @@ const LARGE_WINDOW: usize = 393_216;
 #[derive(Clone, Copy, PartialEq)]
 enum By {
     Put,
+    /// Each call's records are looked at together.
     PutMany,
+    /// Each record's own answer is read.
+    PutManyEach,
 }
 
 pub(crate) fn run(report: &mut Report) {
@@ -46,6 +49,20 @@ pub(crate) fn run(report: &mut Report) {
             several_threads(report, &format!("threads: {name}, {threads}"), by, threads);
         }
     }
+    one_thread(
+        report,
+        &format!("seal: put_many, {SHARDS} shards, each answer"),
+        By::PutManyEach,
+        SHARDS,
+        false,
+    );
+    one_thread(
+        report,
+        &format!("body: put_many, {SHARDS} shards, each answer"),
+        By::PutManyEach,
+        SHARDS,
+        true,
+    );
 }
 
 fn config(shards: u32) -> ProducerConfig {
@@ -95,14 +112,15 @@ impl Source {
 /// Tickets that wait for their answers.
 struct Window {
     tickets: usize,
+    each: bool,
     single: VecDeque<Ticket>,
     many: VecDeque<Tickets>,
 }
 
 impl Window {
-    fn new(shards: u32) -> Self {
+    fn new(shards: u32, by: By) -> Self {
         let tickets = if shards > SHARDS { LARGE_WINDOW } else { WINDOW };
-        Self { tickets, single: VecDeque::new(), many: VecDeque::new() }
+        Self { tickets, each: by == By::PutManyEach, single: VecDeque::new(), many: VecDeque::new() }
     }
 
     async fn put(&mut self, producer: &Producer, records: Vec<UserRecord>) {
@@ -118,8 +136,13 @@ impl Window {
         for records in chunks {
             self.many.push_back(producer.put_many(records).await.unwrap());
             if self.many.len() > self.tickets / MANY {
-                for answer in self.many.pop_front().unwrap().await {
-                    answer.unwrap();
+                let answers = self.many.pop_front().unwrap().await;
+                if self.each {
+                    for answer in answers {
+                        answer.unwrap();
+                    }
+                } else {
+                    answers.all_delivered().unwrap();
                 }
             }
         }
@@ -131,7 +154,7 @@ impl Window {
             ticket.await.unwrap();
         }
         for tickets in self.many {
-            tickets.await.for_each(|answer| drop(answer.unwrap()));
+            tickets.await.all_delivered().unwrap();
         }
     }
 }
@@ -148,7 +171,7 @@ fn one_thread(report: &mut Report, name: &str, by: By, shards: u32, body: bool) 
             kpl::bench::start_sealing(config(shards), shards).unwrap()
         };
         producer.ready().await.unwrap();
-        let (mut source, mut window) = (Source::new(7), Window::new(shards));
+        let (mut source, mut window) = (Source::new(7), Window::new(shards, by));
         let (mut rounds, mut allocated) = (Vec::new(), Vec::new());
         // The first rounds fill the window.
         let warm = 2;
@@ -156,7 +179,7 @@ fn one_thread(report: &mut Report, name: &str, by: By, shards: u32, body: bool) 
         let size = ROUND.max(window.tickets);
         for round in 0..warm + ROUNDS {
             let singles = if by == By::Put { source.records(size) } else { Vec::new() };
-            let chunks = if by == By::PutMany { source.chunks(size) } else { Vec::new() };
+            let chunks = if by == By::Put { Vec::new() } else { source.chunks(size) };
             let (started, far) = (thread_time(), connector.time());
             let before = allocations::so_far();
             window.put(&producer, singles).await;
@@ -197,7 +220,7 @@ fn several_threads(report: &mut Report, name: &str, by: By, threads: usize) {
         kpl::bench::start_sealing(config(SHARDS), SHARDS).unwrap()
     };
     let mut putting: Vec<_> =
-        (0..threads).map(|thread| (Source::new(thread as u64), Window::new(SHARDS))).collect();
+        (0..threads).map(|thread| (Source::new(thread as u64), Window::new(SHARDS, by))).collect();
     let (mut rounds, mut cpu) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS * 2 {
         let mut putters = JoinSet::new();
@@ -208,7 +231,7 @@ fn several_threads(report: &mut Report, name: &str, by: By, threads: usize) {
                 async move {
                     // Here, so that the threads need not share an arena of the allocator to give them back.
                     let singles = if by == By::Put { source.records(ROUND) } else { Vec::new() };
-                    let chunks = if by == By::PutMany { source.chunks(ROUND) } else { Vec::new() };
+                    let chunks = if by == By::Put { Vec::new() } else { source.chunks(ROUND) };
                     start.wait().await;
                     window.put(&producer, singles).await;
                     window.put_many(&producer, chunks).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::wakers::Key;
-use super::{Batch, Ticket};
+use super::{Answer, Batch, Ticket};
 use crate::error::PutError;
 use crate::user_record::Delivered;
 
@@ -165,6 +165,25 @@ pub struct Answers {
     next: usize,
 }
 
+impl Answers {
+    /// Whether all records were delivered, of those that are left in the iterator: cheapest when they were, because one look at each
+    /// aggregate says so.
+    ///
+    /// # Errors
+    /// The first failure in the order of the records. The others can be had from the iterator.
+    pub fn all_delivered(&self) -> Result<(), PutError> {
+        let delivered = |batch: &Arc<Batch>| matches!(batch.whole.get(), Some(Answer::Delivered(_)));
+        if self.places.batches.iter().all(delivered) {
+            return Ok(());
+        }
+        (self.next..self.places.of_records.len())
+            .filter_map(|record| self.places.get(record))
+            .filter_map(|(batch, index)| batch.answer(index))
+            .find_map(Result::err)
+            .map_or(Ok(()), Err)
+    }
+}
+
 impl Iterator for Answers {
     type Item = Result<Delivered, PutError>;
 
@@ -245,7 +264,7 @@ mod tests {
         assert_eq!(counter.0.load(Ordering::SeqCst), 1);
         assert_eq!((tickets.len(), tickets.answer(4).is_none()), (4, true));
         let Poll::Ready(answers) = poll(&mut tickets, &counter) else { panic!("all are answered") };
-        assert_eq!(answers.len(), 4);
+        assert_eq!((answers.len(), answers.all_delivered().is_ok()), (4, true));
         assert_eq!(numbers(answers), [Some((b'l', 0)), Some((b'r', 1)), Some((b'l', 1)), Some((b'r', 2))]);
         let Poll::Ready(answers) = poll(&mut tickets, &counter) else { panic!("it resolved before") };
         assert_eq!((answers.len(), tickets.is_empty()), (0, true));
@@ -263,7 +282,14 @@ mod tests {
         assert_eq!(counter.0.load(Ordering::SeqCst), 1);
         assert!(poll(&mut tickets, &counter).is_pending());
         second.settle(failed());
-        let Poll::Ready(answers) = poll(&mut tickets, &counter) else { panic!("ours are answered") };
+        let Poll::Ready(mut answers) = poll(&mut tickets, &counter) else { panic!("ours are answered") };
+        assert!(answers.all_delivered().is_err());
+        assert!(answers.next().is_some_and(|first| first.is_err()));
+        assert!(answers.next().is_some_and(|second| second.is_ok()));
+        assert!(answers.all_delivered().is_err(), "two failed that are left");
+        assert_eq!(answers.by_ref().filter(Result::is_err).count(), 2);
+        assert!(answers.all_delivered().is_ok(), "none is left");
+        let answers = Answers { next: 0, ..answers };
         assert_eq!(numbers(answers), [None, Some((b'r', 0)), None, None]);
         assert!(right.lock().wakers.all().is_empty(), "nobody waits for the other one");
         other.settle(delivered("right", 3));
