@@ -15,6 +15,8 @@ const PRODUCER: ProducerPlan = ProducerPlan {
     ttl_millis: 30_000,
     outstanding_bytes: 8_000_000,
     request_timeout_millis: 6_000,
+    ordered: false,
+    rate_limit_percent: 150,
 };
 
 const WORKER: WorkerPlan = WorkerPlan {
@@ -24,6 +26,7 @@ const WORKER: WorkerPlan = WorkerPlan {
     fail_every: 0,
     max_records: 10_000,
     at_shutdown: true,
+    forgets_end: false,
     retrieval: RetrievalMode::Polling,
 };
 

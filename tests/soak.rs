@@ -1,7 +1,8 @@
 //! Random whole-system runs by number or by time, with a summary: how many, how fast, and which situations were reached.
 //!
 //! ```text
-//! cargo test --profile seeds --test soak -- --seeds 1000000 [--from SEED] [--minutes N] [--threads N] [--all]
+//! cargo test --profile seeds --test soak -- --seeds 1000000 [--of general|producers|leases] [--from SEED]
+//!     [--minutes N] [--threads N] [--all]
 //! ```
 //!
 //! Without arguments, as in `cargo test`, it runs a few hundred seeds. It ends with 1 if a promise was broken or a situation
@@ -28,12 +29,36 @@ use simulation::reached::Reached;
 use simulation::run::run;
 use simulation::shrink::shrink;
 
+/// Which plans are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Of {
+    /// Everything: half of the seeds with middling settings, half with extremes.
+    General,
+    /// Producers alone.
+    Producers,
+    /// Several workers, whose clocks differ, and what makes them lose their leases.
+    Leases,
+}
+
+impl Of {
+    fn distribution(self, seed: u64) -> Distribution {
+        match self {
+            Self::General => Distribution::general(seed),
+            Self::Producers => Distribution::Producers,
+            Self::Leases => Distribution::Leases,
+        }
+    }
+}
+
 /// What cargo hands to a test of the standard harness is accepted and means nothing here.
 #[derive(Debug, Parser)]
 struct Options {
-    /// How many seeds. Half of them are drawn with middling settings, half with extremes.
+    /// How many seeds.
     #[arg(long)]
     seeds: Option<u64>,
+    /// What is drawn.
+    #[arg(long, value_enum, default_value_t = Of::General)]
+    of: Of,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
@@ -88,7 +113,7 @@ fn main() -> ExitCode {
                     if seed >= options.from.saturating_add(seeds) {
                         return;
                     }
-                    one(seed, &sums);
+                    one(options.of, seed, &sums);
                     done.fetch_add(1, Ordering::Relaxed);
                     if !options.all && !sums.lock().expect("no panic in it").failures.is_empty() {
                         stop.store(true, Ordering::Relaxed);
@@ -97,11 +122,17 @@ fn main() -> ExitCode {
             });
         }
     });
-    summary(done.into_inner(), began.elapsed(), threads, &sums.into_inner().expect("no panic in it"))
+    summary(
+        options.of,
+        done.into_inner(),
+        began.elapsed(),
+        threads,
+        &sums.into_inner().expect("no panic in it"),
+    )
 }
 
-fn one(seed: u64, sums: &Mutex<Sums>) {
-    let distribution = if seed.is_multiple_of(2) { Distribution::Balanced } else { Distribution::Swarm };
+fn one(of: Of, seed: u64, sums: &Mutex<Sums>) {
+    let distribution = of.distribution(seed);
     let plan = Plan::drawn(seed, distribution);
     let outcome = run(&plan);
     let failure = outcome.violations.first().map(|first| {
@@ -110,11 +141,12 @@ fn one(seed: u64, sums: &Mutex<Sums>) {
         let tail = lines.get(lines.len().saturating_sub(60)..).unwrap_or_default().join("\n");
         format!(
             "seed {seed} ({distribution:?}) breaks {}: {}\n{} of {} acts are left after {runs} runs: {small:#?}\n{tail}\n\
-             repeat it with: cargo test --test soak -- --from {seed} --seeds 1",
+             repeat it with: cargo test --test soak -- --of {} --from {seed} --seeds 1",
             first.invariant,
             first.what,
             small.acts.len(),
             plan.acts.len(),
+            format!("{of:?}").to_lowercase(),
         )
     });
     let mut sums = sums.lock().expect("no panic in it");
@@ -127,7 +159,7 @@ fn one(seed: u64, sums: &Mutex<Sums>) {
     sums.failures.extend(failure);
 }
 
-fn summary(seeds: u64, took: Duration, threads: usize, sums: &Sums) -> ExitCode {
+fn summary(of: Of, seeds: u64, took: Duration, threads: usize, sums: &Sums) -> ExitCode {
     for failure in &sums.failures {
         println!("{failure}\n");
     }
@@ -145,7 +177,7 @@ fn summary(seeds: u64, took: Duration, threads: usize, sums: &Sums) -> ExitCode 
         per_second(sums.virtual_millis) / 1_000.0,
     );
     // Few runs need not have been everywhere.
-    let missing = if seeds >= 200 { sums.reached.missing() } else { Vec::new() };
+    let missing = if seeds >= 200 { sums.reached.missing(of.distribution(0)) } else { Vec::new() };
     if !missing.is_empty() {
         println!("never reached, so never tested: {missing:?}");
     }

@@ -60,6 +60,9 @@ impl ReadFrom {
                 // The row asks for a time that is no longer configured: reading too much is the safe side.
                 InitialPosition::TrimHorizon | InitialPosition::Latest => Self::TrimHorizon,
             }),
+            Checkpoint::At(_) if kinesis_shard::planted("a tenure starts at the newest record") => {
+                Some(Self::Latest)
+            }
             Checkpoint::At(position) => Some(Self::At(position.sequence_number)),
             Checkpoint::ShardEnd => None,
         }

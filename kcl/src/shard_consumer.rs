@@ -260,7 +260,8 @@ impl ShardConsumer {
             "a batch was taken in {:?}, which did not ask for one",
             self.state
         );
-        if deliver {
+        let hasty = ends_shard && kinesis_shard::planted("a shard ends without its last records");
+        if deliver && !hasty {
             self.enter(State::Processing { batch: Some(Batch { ends_shard }) });
         } else if ends_shard {
             self.enter(State::ShuttingDown(Ending::CreatingChildren));
@@ -274,6 +275,7 @@ impl ShardConsumer {
         let policy = self.settings.failure_policy;
         let enough = policy.limit().is_some_and(|most| self.attempt() >= most);
         let processed = match call {
+            Call::Failed if kinesis_shard::planted("a failed batch counts as processed") => Processed::Done,
             Call::Done => Processed::Done,
             Call::Failed if enough && matches!(policy, FailurePolicy::SkipBatch { .. }) => Processed::Skip,
             Call::Failed | Call::NotBegun => Processed::Keep,
@@ -306,7 +308,7 @@ impl ShardConsumer {
     /// finished would keep its children waiting for ever.
     pub(crate) fn shard_ended(&mut self, now: Instant, call: Call, acknowledged: bool) {
         self.end_step(Step::ShardEnded);
-        if acknowledged {
+        if acknowledged || kinesis_shard::planted("a shard ends without SHARD_END") {
             self.enter(State::Complete(End::Finished));
         } else if self.shutdown && call != Call::NotBegun {
             self.enter(State::ShuttingDown(Ending::Releasing { end: End::Released, told: true }));
@@ -354,7 +356,7 @@ impl ShardConsumer {
 
     /// The worker shuts down, or another one asked for the lease: finish the running call, tell the processor, give the lease back.
     pub(crate) fn shutdown(&mut self) {
-        self.shutdown = true;
+        self.shutdown = !kinesis_shard::planted("a shard hears of no shutdown");
         self.settle();
     }
 
@@ -374,6 +376,11 @@ impl ShardConsumer {
                 State::WaitingOnParents | State::Initializing => {
                     self.enter(State::ShuttingDown(Ending::Releasing { end: End::Released, told: false }));
                 }
+                State::Processing { .. }
+                    if kinesis_shard::planted("a lease is given back without a word") =>
+                {
+                    self.enter(State::ShuttingDown(Ending::Releasing { end: End::Released, told: true }));
+                }
                 State::Processing { .. } => self.enter(State::ShutdownRequested),
                 State::ShutdownRequested | State::ShuttingDown(_) | State::Complete(_) => {}
             }
@@ -382,7 +389,8 @@ impl ShardConsumer {
 
     /// The lease is no longer ours: tell the processor if it is owed a last call.
     fn leave(&mut self, end: End, told: bool) {
-        self.enter(if told || !self.met_processor {
+        let twice = told && kinesis_shard::planted("a processor has two last calls");
+        self.enter(if (told || !self.met_processor) && !twice {
             State::Complete(end)
         } else {
             State::ShuttingDown(Ending::TellingLeaseLost(end))

@@ -199,7 +199,9 @@ impl Unpacker {
         let keys = Keys::Within(record.data.clone(), explicit.collect());
         let carrier = self.carrier(record, keys);
         into.reserve(members.len());
-        for (index, member) in (0_u32..).zip(members) {
+        let dropped = usize::from(kinesis_shard::planted("an aggregate's last member is dropped"));
+        let kept = members.len() - dropped;
+        for (index, member) in (0_u32..).zip(members.into_iter().take(kept)) {
             if self.is_new(ExtendedSequenceNumber::new(record.sequence_number, index.into())) {
                 into.push(UserRecord {
                     carrier: Arc::clone(&carrier),
@@ -225,6 +227,12 @@ impl Unpacker {
     }
 
     fn is_new(&self, position: ExtendedSequenceNumber) -> bool {
+        if kinesis_shard::planted("a checkpoint covers its whole aggregate") {
+            return self.after.is_none_or(|after| position.sequence_number > after.sequence_number);
+        }
+        if kinesis_shard::planted("the record at the checkpoint comes again") {
+            return self.after.is_none_or(|after| position >= after);
+        }
         self.after.is_none_or(|after| position > after)
     }
 }

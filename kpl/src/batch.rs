@@ -53,7 +53,8 @@ impl Answer {
             Self::Delivered(receipt) => Ok(Delivered {
                 shard_id: receipt.shard_id.clone(),
                 sequence_number: receipt.sequence_number,
-                sub_sequence_number: u64::from(position),
+                sub_sequence_number: u64::from(position)
+                    + u64::from(kinesis_shard::planted("sub-sequence numbers count from one")),
                 attempts: receipt.attempts.clone(),
             }),
             Self::Failed(failure) => Err(PutError::of_member(Arc::clone(failure), position)),

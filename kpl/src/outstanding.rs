@@ -121,7 +121,12 @@ impl Outstanding {
             let mut finished = pin!(self.finished.notified());
             // From here on no notification is missed.
             finished.as_mut().enable();
-            if self.epochs().first_key_value().is_none_or(|(oldest, _)| *oldest > epoch) {
+            let early = kinesis_shard::planted("a flush leaves out its own epoch");
+            let over = |oldest: u64| oldest > epoch || early && oldest == epoch;
+            if kinesis_shard::planted("a flush waits for nothing") {
+                return;
+            }
+            if self.epochs().first_key_value().is_none_or(|(oldest, _)| over(*oldest)) {
                 return;
             }
             finished.await;
@@ -137,7 +142,9 @@ impl Ledger for Outstanding {
     fn answered(&self, delivered: bool, records: u32, bytes: usize) {
         let counter = if delivered { &self.delivered } else { &self.failed };
         counter.fetch_add(u64::from(records), Ordering::Relaxed);
-        self.room.give_back(bytes);
+        if delivered || !kinesis_shard::planted("what failed still takes room") {
+            self.room.give_back(bytes);
+        }
     }
 
     fn finished(&self, epoch: u64) {

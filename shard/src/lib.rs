@@ -85,6 +85,10 @@ pub mod aggregated_record;
 /// How long to wait before the next attempt.
 pub mod backoff;
 
+/// Bugs on purpose.
+#[doc(hidden)]
+pub mod planted;
+
 /// What the service allows: each limit with unit, source and date.
 pub mod limits;
 
@@ -109,6 +113,8 @@ pub use discover::{ListShardsError, ShardFilter, ShardFromSdkError, list_shards,
 pub use hash_key::{HashKey, HashKeyRange, HashKeyRangeError, ParseHashKeyError, md5};
 pub use lineage::Lineage;
 pub use md5_lanes::md5_many;
+#[doc(hidden)]
+pub use planted::planted;
 pub use prefetch::read_soon;
 pub use sequence_number::{
     Checkpoint, Decimal, ExtendedSequenceNumber, ParseCheckpointError, ParseSequenceNumberError,

@@ -155,7 +155,9 @@ impl World {
     /// Waits for every answer and books it.
     pub async fn answers(&self, tickets: Vec<(u64, Ticket)>) {
         for (uid, ticket) in tickets {
-            match ticket.await {
+            let answer = ticket.await;
+            self.pauses(uid, answer.as_ref().map_or_else(kpl::PutError::attempts, |sent| &sent.attempts));
+            match answer {
                 Ok(delivered) => self.record(Event::Acknowledged {
                     uid,
                     shard: delivered.shard_id.clone(),
@@ -169,6 +171,21 @@ impl World {
                     may_have_been_written: error.may_have_been_written(),
                     why: error.to_string(),
                 }),
+            }
+        }
+    }
+
+    /// P12: between two attempts lies at least the half of the shortest pause, where the first has failed by itself.
+    fn pauses(&self, uid: u64, attempts: &[kpl::Attempt]) {
+        for pair in attempts.windows(2) {
+            let [before, next] = pair else { continue };
+            // A map that came meanwhile, or a request taken apart, sends at once; a throttled shard has pauses of its own.
+            let code = before.error_code.as_deref().unwrap_or("WrongShard");
+            let pauses = ["InternalFailure", "RequestTimeout", "ServiceUnavailable"].contains(&code);
+            let gap = next.started.saturating_sub(before.started + before.duration);
+            if pauses && gap < Duration::from_millis(50) {
+                let millis = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+                self.record(Event::Hasty { uid, millis, after: code.to_owned() });
             }
         }
     }

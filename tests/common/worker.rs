@@ -26,6 +26,8 @@ pub enum Policy {
     /// Somewhere inside the batch, so that the next tenure resumes in the middle of an aggregate.
     MidBatch,
     EveryNthBatch(u64),
+    /// At the last record, and then at the first: the second must change nothing.
+    Wavering,
     Never,
 }
 
@@ -39,11 +41,19 @@ pub struct Plan {
     pub fail_every: u64,
     /// Whether it checkpoints when it is asked to stop.
     pub at_shutdown: bool,
+    /// Whether its first call of `shard_ended` forgets to checkpoint.
+    pub forgets_end: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { policy: Policy::EveryBatch, work: Duration::ZERO, fail_every: 0, at_shutdown: false }
+        Self {
+            policy: Policy::EveryBatch,
+            work: Duration::ZERO,
+            fail_every: 0,
+            at_shutdown: false,
+            forgets_end: false,
+        }
     }
 }
 
@@ -119,7 +129,9 @@ impl RecordProcessor for Recorder {
 
     async fn shard_ended(&mut self, input: ShardEndedInput) -> Result<(), BoxError> {
         self.world.record(Event::ShardEnded { tenure: self.tenure, shard: self.shard.clone() });
-        self.checkpoint(&input.checkpointer, Checkpoint::ShardEnd).await;
+        if !self.plan.forgets_end || input.attempt > 1 {
+            self.checkpoint(&input.checkpointer, Checkpoint::ShardEnd).await;
+        }
         Ok(())
     }
 
@@ -154,13 +166,18 @@ impl Recorder {
             });
         }
         let last = match self.plan.policy {
-            Policy::EveryBatch => input.records.last(),
+            Policy::EveryBatch | Policy::Wavering => input.records.last(),
             Policy::MidBatch => input.records.get(input.records.len() / 2),
             Policy::EveryNthBatch(n) if self.calls.is_multiple_of(n) => input.records.last(),
             Policy::EveryNthBatch(_) | Policy::Never => None,
         };
         if let Some(record) = last {
             self.checkpoint(&input.checkpointer, Checkpoint::At(record.position())).await;
+        }
+        if let (Policy::Wavering, Some(first)) = (self.plan.policy, input.records.first())
+            && let Err(error) = input.checkpointer.checkpoint_at(first.position()).await
+        {
+            self.world.note(format!("{} {}: {error}", self.worker, self.shard));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use kcl::lease::{Lease, LeaseKey};
 use kinesis_shard::{Checkpoint, ExtendedSequenceNumber, HashKeyRange, Shard, ShardId};
 use tokio::task::JoinSet;
 
-use crate::common::history::{Event, Violation};
+use crate::common::history::{Event, HAND, Violation};
 use crate::common::{STREAM, World};
 
 type Rows = BTreeMap<LeaseKey, Lease>;
@@ -17,21 +17,26 @@ pub fn violation(invariant: &'static str, what: String) -> Violation {
     Violation { invariant, what }
 }
 
-/// L9, P2: what is still open although nothing has gone wrong for long.
+/// L9, P2: what is still open although nothing has gone wrong for long. `read`: there are workers.
 pub fn unsettled(
     world: &World,
     rows: &Arc<Mutex<Rows>>,
     puts: &mut JoinSet<()>,
     open: usize,
+    read: bool,
 ) -> Vec<Violation> {
     while puts.try_join_next().is_some() {}
-    let mut found = crate::common::history::judge_nothing_lost(&world.history);
+    let mut found = Vec::new();
     if !puts.is_empty() {
         found.push(violation("P2", format!("{} callers of the producer still wait", puts.len())));
     }
     if open > 0 {
         found.push(violation("P2", format!("{open} accepted records are still not answered")));
     }
+    if !read {
+        return found;
+    }
+    found.extend(crate::common::history::judge_nothing_lost(&world.history));
     let rows = rows.lock().expect("no actor panics in it");
     for shard in world.sim.shards(STREAM).iter().filter(|shard| shard.is_open()) {
         let owner = rows.get(&LeaseKey::from(&shard.id)).map(|row| row.owner.clone());
@@ -42,12 +47,21 @@ pub fn unsettled(
     found
 }
 
-/// P5: where nothing went wrong and no shard changed, each record is stored once.
-pub fn copies(world: &World) -> Vec<Violation> {
+fn copies_of(world: &World) -> BTreeMap<u64, usize> {
     let mut copies: BTreeMap<u64, usize> = BTreeMap::new();
     for record in world.stored() {
         *copies.entry(record.uid).or_default() += 1;
     }
+    copies
+}
+
+pub fn has_copies(world: &World) -> bool {
+    copies_of(world).values().any(|copies| *copies > 1)
+}
+
+/// P5, P12: where every answer came and no shard changed, each record is stored once.
+pub fn copies(world: &World) -> Vec<Violation> {
+    let copies = copies_of(world);
     let more = copies.iter().filter(|(_, copies)| **copies > 1);
     more.map(|(uid, copies)| {
         violation("P5", format!("record {uid} is stored {copies} times, and nothing went wrong"))
@@ -55,25 +69,85 @@ pub fn copies(world: &World) -> Vec<Violation> {
     .collect()
 }
 
+/// P14: where nothing fails, and only the shards change, each record finds its place.
+pub fn refusals(world: &World) -> Vec<Violation> {
+    world.history.read(|events| {
+        let refused = events.iter().filter_map(|(at, event)| match event {
+            Event::Refused { uid, why, .. } => Some((at, uid, why)),
+            _ => None,
+        });
+        refused
+            .map(|(at, uid, why)| {
+                violation("P14", format!("at {at}: record {uid} was refused, and nothing failed: {why}"))
+            })
+            .collect()
+    })
+}
+
 /// H2: a worker that stopped cleanly names itself on no row that it held. One that was handed to it by somebody else at
 /// that moment waits for the failover time.
 pub fn given_back(world: &World, rows: &Rows, stopped: &BTreeSet<String>) -> Vec<Violation> {
-    let mut writers: BTreeMap<LeaseKey, String> = BTreeMap::new();
+    // What was not renewed in time ran out and cannot be given back; what an earlier process held is not this one's.
+    let mut since = world.now_millis().saturating_sub(4_000);
+    let mut writers: BTreeMap<LeaseKey, (String, u64)> = BTreeMap::new();
     world.history.read(|events| {
-        for (_, event) in events {
-            if let Event::TableWrite { worker, key, .. } = event {
-                writers.insert(key.clone(), worker.clone());
+        for (at, event) in events {
+            match event {
+                Event::Life { worker } if stopped.contains(worker) => since = since.max(*at),
+                Event::TableWrite { worker, key, .. } => {
+                    writers.insert(key.clone(), (worker.clone(), *at));
+                }
+                _ => {}
             }
         }
     });
     let names_it = |row: &&Lease| {
         let owner = row.owner.as_ref().map(kcl::WorkerId::as_str);
         owner.is_some_and(|owner| stopped.contains(owner))
-            && writers.get(&row.key).map(String::as_str) == owner
+            && writers.get(&row.key).is_some_and(|(by, at)| owner == Some(by.as_str()) && *at >= since)
     };
     let kept = rows.values().filter(|row| !row.is_finished()).filter(names_it);
     kept.map(|row| violation("H2", format!("{} still belongs to {:?}, which stopped", row.key, row.owner)))
         .collect()
+}
+
+/// H1: who gives a lease back has told its processor before.
+pub fn last_words(world: &World) -> Vec<Violation> {
+    world.history.read(|events| {
+        let mut living: BTreeMap<(&str, &ShardId), u64> = BTreeMap::new();
+        let mut of: BTreeMap<u64, (&str, &ShardId)> = BTreeMap::new();
+        let mut found = Vec::new();
+        for (at, event) in events {
+            match event {
+                Event::Started { worker, tenure, shard, .. } => {
+                    living.insert((worker, shard), *tenure);
+                    of.insert(*tenure, (worker, shard));
+                }
+                Event::ShutdownRequested { tenure, .. }
+                | Event::LeaseLost { tenure, .. }
+                | Event::ShardEnded { tenure, .. } => {
+                    if let Some(place) = of.get(tenure) {
+                        living.remove(place);
+                    }
+                }
+                Event::Crashed { worker } | Event::Life { worker } => {
+                    living.retain(|(of, _), _| of != worker);
+                }
+                Event::TableWrite { worker, key, before: Some(before), after: Some(after), .. } => {
+                    let is = |row: &Lease| row.actual_owner().is_some_and(|owner| owner.as_str() == worker);
+                    let shard = key.shard_id();
+                    if is(before) && !is(after) && living.contains_key(&(worker.as_str(), &shard)) {
+                        found.push(violation(
+                            "H1",
+                            format!("at {at}: {worker} gives {key} back, and its processor was not told"),
+                        ));
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    })
 }
 
 /// What the engine was asked: P8.
@@ -110,6 +184,9 @@ struct Truth<'a> {
     failover: Duration,
     rows: BTreeMap<LeaseKey, (Lease, u64)>,
     finished: BTreeSet<ShardId>,
+    /// When each worker last raised the counter of each row, and when somebody deleted one.
+    written: BTreeMap<(LeaseKey, String), u64>,
+    by_hand: BTreeMap<LeaseKey, u64>,
     /// How far each worker was handed each shard, over its lives.
     handed: BTreeMap<(String, ShardId), ExtendedSequenceNumber>,
     found: Vec<Violation>,
@@ -129,6 +206,8 @@ impl<'a> Truth<'a> {
             failover,
             rows: BTreeMap::new(),
             finished: BTreeSet::new(),
+            written: BTreeMap::new(),
+            by_hand: BTreeMap::new(),
             handed: BTreeMap::new(),
             found: Vec::new(),
         }
@@ -136,18 +215,20 @@ impl<'a> Truth<'a> {
 
     fn see(&mut self, at: u64, event: &Event) {
         match event {
-            Event::TableWrite { worker, key, before, after } => {
+            Event::TableWrite { worker, key, sent, before, after } => {
                 match (before, after) {
                     (Some(before), Some(after)) => self.changed(at, worker, before, after),
-                    (Some(before), None) => self.deleted(at, before),
-                    (None, _) => {}
+                    (Some(before), None) if worker != HAND => self.deleted(at, before),
+                    (Some(_), None) | (None, _) => {}
                 }
+                self.note_writer(at, worker, key, (before.as_deref(), after.as_deref()));
                 match after {
                     Some(after) => {
                         let moved = before.as_ref().is_none_or(|before| before.counter != after.counter);
                         let since = match self.rows.get(key) {
                             Some((_, since)) if !moved => *since,
-                            _ => at,
+                            // Its owner believes from there on.
+                            _ => *sent,
                         };
                         self.rows.insert(key.clone(), (Lease::clone(after), since));
                     }
@@ -160,7 +241,19 @@ impl<'a> Truth<'a> {
             Event::CallBegun { worker, shard, .. } => {
                 let row = self.rows.get(&LeaseKey::from(shard)).map(|(row, _)| row);
                 let owner = row.and_then(Lease::actual_owner).map(kcl::WorkerId::as_str);
-                if owner != Some(worker) {
+                let key = LeaseKey::from(shard);
+                // Nobody can know yet of what was done by hand.
+                let by_hand = self.by_hand.get(&key).is_some_and(|gone| at < *gone + self.lease_millis());
+                let last = self.written.get(&(key, worker.clone())).copied().unwrap_or(0);
+                if at > last + self.lease_millis() && !by_hand {
+                    self.found.push(violation(
+                        "L8",
+                        format!(
+                            "at {at}: {worker} calls its processor for {shard}, and last wrote the row at {last}"
+                        ),
+                    ));
+                }
+                if owner != Some(worker) && !by_hand {
                     self.found.push(violation(
                         "L8",
                         format!(
@@ -177,12 +270,31 @@ impl<'a> Truth<'a> {
         }
     }
 
+    fn note_writer(&mut self, at: u64, worker: &str, key: &LeaseKey, row: (Option<&Lease>, Option<&Lease>)) {
+        let counted = match row {
+            (Some(before), Some(after)) => before.counter != after.counter,
+            _ => true,
+        };
+        if counted {
+            self.written.insert((key.clone(), worker.to_owned()), at);
+        }
+        if worker == HAND {
+            self.by_hand.insert(key.clone(), at);
+        }
+    }
+
+    /// How long a worker may believe after its last write took effect, which is not before it was sent.
+    fn lease_millis(&self) -> u64 {
+        u64::try_from(self.failover.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// C8 on the rows: every parent that has a row is finished.
     fn parents_first(&mut self, at: u64, shard: &ShardId) {
-        let Some(known) = self.shards.get(shard) else { return };
+        let Some(known) = self.shards.get(shard).filter(|_| self.by_hand.is_empty()) else { return };
         for parent in known.parents() {
             let row = self.rows.get(&LeaseKey::from(parent)).map(|(row, _)| row);
-            if row.is_some_and(|row| !row.is_finished()) {
+            // One that ended, and whose row came back by a creation that landed late, is read again and holds up nobody.
+            if row.is_some_and(|row| !row.is_finished()) && !self.finished.contains(parent) {
                 self.found.push(violation(
                     "C8",
                     format!("at {at}: {shard} is processed before its parent {parent} ended"),
@@ -212,7 +324,7 @@ impl<'a> Truth<'a> {
                 ),
             ));
         }
-        if after.checkpoint < before.checkpoint {
+        if after.checkpoint < before.checkpoint && !self.by_hand.contains_key(key) {
             self.found.push(violation(
                 "C4",
                 format!(
@@ -222,6 +334,11 @@ impl<'a> Truth<'a> {
             ));
         }
         let actual = before.actual_owner().map(kcl::WorkerId::as_str);
+        let renewed = step == Some(1) && owners_stay && !progress;
+        if renewed && actual != Some(worker) && self.by_hand.is_empty() {
+            self.found
+                .push(violation("L1", format!("at {at}: {worker} renews {key}, whose owner is {actual:?}")));
+        }
         if progress && actual != Some(worker) {
             self.found.push(violation(
                 "C5",
@@ -250,7 +367,7 @@ impl<'a> Truth<'a> {
         let Some(owner) = &before.owner else { return };
         let to_writer = after.owner.as_ref().is_some_and(|after| after.as_str() == worker);
         let handed = before.checkpoint_owner.is_some() || after.checkpoint_owner.is_some();
-        if owner.as_str() == worker || !to_writer || handed {
+        if owner.as_str() == worker || !to_writer || handed || self.by_hand.contains_key(&before.key) {
             return;
         }
         let stood_still = self.rows.get(&before.key).map_or(0, |(_, since)| at.saturating_sub(*since));

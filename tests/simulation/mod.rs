@@ -16,6 +16,7 @@
 pub mod judge;
 pub mod network;
 pub mod plan;
+pub mod quiet;
 pub mod reached;
 pub mod run;
 pub mod shrink;

@@ -15,6 +15,17 @@ use crate::common::worker::Policy;
 pub enum Distribution {
     Balanced,
     Swarm,
+    /// Producers alone: their requests, their shards, their lives.
+    Producers,
+    /// Several workers with clocks that differ, and what makes them lose their leases.
+    Leases,
+}
+
+impl Distribution {
+    /// The one of this seed, where both general ones take part.
+    pub fn general(seed: u64) -> Self {
+        if seed.is_multiple_of(2) { Self::Balanced } else { Self::Swarm }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +45,10 @@ pub struct ProducerPlan {
     pub ttl_millis: u64,
     pub outstanding_bytes: usize,
     pub request_timeout_millis: u64,
+    /// Whether it keeps the order of each key.
+    pub ordered: bool,
+    /// Of a shard's limits.
+    pub rate_limit_percent: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,23 +61,68 @@ pub struct WorkerPlan {
     pub max_records: u32,
     pub retrieval: RetrievalMode,
     pub at_shutdown: bool,
+    /// Whether its first call of `shard_ended` forgets to checkpoint.
+    pub forgets_end: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
-    Put { producer: usize, count: usize, keys: Keys, largest: usize },
-    Flush { producer: usize },
-    CloseProducer { producer: usize },
-    DropProducer { producer: usize },
+    Put {
+        producer: usize,
+        count: usize,
+        keys: Keys,
+        largest: usize,
+    },
+    Flush {
+        producer: usize,
+    },
+    CloseProducer {
+        producer: usize,
+    },
+    DropProducer {
+        producer: usize,
+    },
     Split,
     Merge,
-    Kinesis { operation: &'static str, caller: Option<String>, verdict: Verdict, times: u64 },
-    Table { worker: usize, fault: TableFault, times: usize },
-    Start { worker: usize },
-    Stop { worker: usize },
-    Crash { worker: usize },
-    CrashAtWrite { worker: usize, nth: u64, after: bool },
-    Freeze { worker: usize, millis: u64 },
+    Kinesis {
+        operation: &'static str,
+        caller: Option<String>,
+        verdict: Verdict,
+        times: u64,
+    },
+    /// Every call of an operation fares like this for so long.
+    Outage {
+        operation: &'static str,
+        verdict: Verdict,
+        millis: u64,
+    },
+    Table {
+        worker: usize,
+        fault: TableFault,
+        times: usize,
+    },
+    /// Somebody deletes the row of an open shard.
+    DeleteRow {
+        nth: usize,
+    },
+    Start {
+        worker: usize,
+    },
+    Stop {
+        worker: usize,
+    },
+    Crash {
+        worker: usize,
+    },
+    CrashAtWrite {
+        worker: usize,
+        nth: u64,
+        after: bool,
+    },
+    Freeze {
+        worker: usize,
+        millis: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,17 +138,16 @@ const MILLIS: u64 = 90_000;
 
 impl Plan {
     pub fn drawn(seed: u64, distribution: Distribution) -> Self {
-        let mut rng =
-            SmallRng::seed_from_u64(seed ^ 0x5eed_0000 ^ u64::from(distribution == Distribution::Swarm));
+        let mut rng = SmallRng::seed_from_u64(seed ^ (0x5eed_0000 + ((distribution as u64) << 48)));
         let taste = Taste::drawn(&mut rng, distribution);
         let shards = rng.random_range(1..=taste.shards);
-        let workers: Vec<WorkerPlan> =
-            (0..rng.random_range(1..=taste.workers)).map(|_| taste.worker(&mut rng)).collect();
+        let workers = rng.random_range(taste.workers.0..=taste.workers.1);
+        let workers: Vec<WorkerPlan> = (0..workers).map(|_| taste.worker(&mut rng)).collect();
         let producers: Vec<ProducerPlan> =
             (0..rng.random_range(1..=2)).map(|_| taste.producer(&mut rng)).collect();
         let mut acts = Vec::new();
         for producer in 0..producers.len() {
-            for _ in 0..rng.random_range(4..12) {
+            for _ in 0..rng.random_range(taste.puts.0..taste.puts.1) {
                 acts.push((rng.random_range(0..MILLIS), taste.put(producer, &mut rng)));
             }
         }
@@ -105,21 +164,40 @@ impl Plan {
         Self { seed, shards, producers, workers, acts }
     }
 
-    /// Whether nothing happens that could make a producer send a record twice.
-    pub fn is_quiet_for_producers(&self) -> bool {
-        !self.acts.iter().any(|(_, act)| {
-            matches!(
-                act,
-                Act::Split | Act::Merge | Act::Kinesis { operation: "PutRecords" | "ListShards", .. }
-            )
+    /// Whether nothing happens after which a record may be stored that its producer must send again: a lost answer, one
+    /// that comes too late, or a reshard, which an aggregate can land across.
+    pub fn makes_no_copies(&self) -> bool {
+        !self.acts.iter().any(|(_, act)| match act {
+            Act::Split | Act::Merge => true,
+            Act::Kinesis { operation: "PutRecords", verdict, .. }
+            | Act::Outage { operation: "PutRecords", verdict, .. } => {
+                matches!(verdict, Verdict::LoseAnswer | Verdict::Delay(_))
+            }
+            _ => false,
         })
+    }
+
+    /// Whether nothing happens for which a producer may refuse a record, reshards apart.
+    pub fn refuses_nothing(&self) -> bool {
+        let harmless = self.acts.iter().all(|(_, act)| match act {
+            Act::Kinesis { operation, .. } | Act::Outage { operation, .. } => {
+                !matches!(*operation, "PutRecords" | "ListShards")
+            }
+            Act::CloseProducer { .. } | Act::DropProducer { .. } => false,
+            // More than a shard takes while a record lives.
+            Act::Put { largest, .. } => *largest <= 2_000,
+            _ => true,
+        });
+        harmless && self.producers.iter().all(|producer| producer.ttl_millis >= 30_000)
     }
 }
 
 /// Which kinds of trouble a seed knows, and how much of each: a weight out of a hundred.
 struct Taste {
     shards: u32,
-    workers: usize,
+    /// From and to.
+    workers: (usize, usize),
+    puts: (usize, usize),
     acts: usize,
     clock_ppm: i32,
     weights: [(Kind, u32); 8],
@@ -141,6 +219,13 @@ enum Kind {
     Producer,
 }
 
+/// Nothing but these.
+fn weights(some: &[(Kind, u32)]) -> [(Kind, u32); 8] {
+    use Kind::{Crash, Freeze, Membership, Producer, Put, Read, Reshard, Table};
+    [Reshard, Put, Read, Table, Crash, Freeze, Membership, Producer]
+        .map(|kind| some.iter().find(|(of, _)| *of == kind).copied().unwrap_or((kind, 0)))
+}
+
 impl Taste {
     fn drawn(rng: &mut SmallRng, distribution: Distribution) -> Self {
         use Kind::{Crash, Freeze, Membership, Producer, Put, Read, Reshard, Table};
@@ -154,24 +239,30 @@ impl Taste {
             (Membership, 5),
             (Producer, 5),
         ];
-        if distribution == Distribution::Balanced {
-            return Self {
-                shards: 4,
-                workers: 3,
-                acts: 30,
-                clock_ppm: 5_000,
-                weights,
-                slow: false,
-                failing: true,
-                fan_out: 0.4,
-            };
+        let balanced = Self {
+            shards: 4,
+            workers: (1, 3),
+            puts: (4, 12),
+            acts: 30,
+            clock_ppm: 5_000,
+            weights,
+            slow: false,
+            failing: true,
+            fan_out: 0.4,
+        };
+        match distribution {
+            Distribution::Balanced => return balanced,
+            Distribution::Producers => return balanced.producers(),
+            Distribution::Leases => return balanced.leases(),
+            Distribution::Swarm => {}
         }
         for (_, weight) in &mut weights {
             *weight = *[0, 0, 1, 10, 40].choose(rng).unwrap_or(&0);
         }
         Self {
             shards: *[1, 2, 8].choose(rng).unwrap_or(&1),
-            workers: *[1, 2, 5].choose(rng).unwrap_or(&1),
+            workers: (1, *[1, 2, 5].choose(rng).unwrap_or(&1)),
+            puts: (4, 12),
             acts: *[5, 40, 120].choose(rng).unwrap_or(&5),
             clock_ppm: *[0, 10_000].choose(rng).unwrap_or(&0),
             weights,
@@ -181,14 +272,29 @@ impl Taste {
         }
     }
 
+    fn producers(self) -> Self {
+        let weights = weights(&[(Kind::Reshard, 25), (Kind::Put, 60), (Kind::Producer, 15)]);
+        Self { workers: (0, 0), weights, ..self }
+    }
+
+    fn leases(self) -> Self {
+        use Kind::{Crash, Freeze, Membership, Reshard, Table};
+        let weights = weights(&[(Table, 55), (Freeze, 15), (Crash, 10), (Membership, 10), (Reshard, 10)]);
+        Self {
+            shards: 2,
+            workers: (2, 4),
+            puts: (8, 14),
+            acts: 40,
+            clock_ppm: 10_000,
+            weights,
+            failing: false,
+            ..self
+        }
+    }
+
     fn worker(&self, rng: &mut SmallRng) -> WorkerPlan {
-        let policies = [
-            Policy::EveryBatch,
-            Policy::MidBatch,
-            Policy::EveryNthBatch(3),
-            Policy::EveryBatch,
-            Policy::Never,
-        ];
+        let policies =
+            [Policy::EveryBatch, Policy::MidBatch, Policy::EveryNthBatch(3), Policy::Wavering, Policy::Never];
         let work_millis = if self.slow { *[0, 200, 12_000].choose(rng).unwrap_or(&0) } else { 0 };
         WorkerPlan {
             // The ends as often as the middle: that is where margins show.
@@ -208,6 +314,7 @@ impl Taste {
                 RetrievalMode::Polling
             },
             at_shutdown: rng.random_bool(0.5),
+            forgets_end: rng.random_bool(0.2),
         }
     }
 
@@ -219,16 +326,20 @@ impl Taste {
             ttl_millis: *[2_000, 30_000, 120_000].choose(rng).unwrap_or(&30_000),
             outstanding_bytes: *[300_000, 8_000_000].choose(rng).unwrap_or(&300_000),
             request_timeout_millis: *[500, 6_000].choose(rng).unwrap_or(&6_000),
+            ordered: rng.random_bool(0.25),
+            rate_limit_percent: 150,
         }
     }
 
     #[expect(clippy::unused_self, reason = "one shape for all that is drawn")]
     fn put(&self, producer: usize, rng: &mut SmallRng) -> Act {
+        // Now and then enough for the limits of a request.
+        let burst = rng.random_bool(0.04);
         Act::Put {
             producer,
-            count: rng.random_range(1..40),
+            count: if burst { 700 } else { rng.random_range(1..40) },
             keys: *[Keys::Many, Keys::Many, Keys::One, Keys::Edges].choose(rng).unwrap_or(&Keys::Many),
-            largest: *[0, 200, 200, 2_000, 60_000].choose(rng).unwrap_or(&200),
+            largest: if burst { 20 } else { *[0, 200, 200, 2_000, 60_000].choose(rng).unwrap_or(&200) },
         }
     }
 
@@ -245,12 +356,17 @@ impl Taste {
     }
 
     fn act(&self, producers: usize, workers: usize, rng: &mut SmallRng) -> Option<Act> {
-        let worker = rng.random_range(0..workers);
+        let worker = rng.random_range(0..workers.max(1));
         let producer = rng.random_range(0..producers);
         let times = rng.random_range(1..=4);
         Some(match self.kind(rng)? {
             Kind::Reshard if rng.random_bool(0.6) => Act::Split,
             Kind::Reshard => Act::Merge,
+            Kind::Put if rng.random_bool(0.08) => Act::Outage {
+                operation: "PutRecords",
+                verdict: *[Verdict::Fail, Verdict::Throttle].choose(rng).unwrap_or(&Verdict::Fail),
+                millis: rng.random_range(2_000..12_000),
+            },
             Kind::Put => Act::Kinesis {
                 operation: if rng.random_bool(0.85) { "PutRecords" } else { "ListShards" },
                 caller: None,
@@ -267,6 +383,7 @@ impl Taste {
                     times,
                 }
             }
+            Kind::Table if rng.random_bool(0.04) => Act::DeleteRow { nth: rng.random_range(0..8) },
             Kind::Table => Act::Table { worker, fault: table_fault(rng), times: rng.random_range(1..=3) },
             Kind::Crash if rng.random_bool(0.5) => Act::Crash { worker },
             Kind::Crash => {
@@ -328,7 +445,8 @@ fn cut_verdict(rng: &mut SmallRng) -> Verdict {
 }
 
 fn table_fault(rng: &mut SmallRng) -> TableFault {
-    match rng.random_range(0..8) {
+    match rng.random_range(0..10) {
+        8 | 9 => TableFault::SlowAnswer(rng.random_range(1..6_000)),
         0 => TableFault::Throttle,
         1 => TableFault::LoseRequest,
         2 => TableFault::LoseAnswer,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kinesis_shard::Checkpoint;
 
+use super::plan::Distribution;
 use crate::common::history::{Event, History};
 
 /// Named situations, and in how many places of how many runs.
@@ -11,28 +12,36 @@ use crate::common::history::{Event, History};
 pub struct Reached(pub BTreeMap<&'static str, u64>);
 
 /// What a batch of at least a few hundred seeds must have reached.
-pub const EXPECTED: [&str; 20] = [
+const BY_PRODUCERS: [&str; 11] = [
     "flush",
+    "outage",
+    "split",
+    "merge",
+    "producer closed",
+    "producer dropped",
+    "fault of the service struck",
+    "record accepted in order",
+    "record refused",
+    "record that may have been written refused",
+    "record stored more than once",
+];
+const BY_WORKERS: [&str; 14] = [
     "split",
     "merge",
     "worker crashed",
     "died at a write",
     "worker stopped",
     "worker frozen",
-    "producer closed",
-    "producer dropped",
-    "fault of the service struck",
     "worker read by fan-out",
-    "subscription cut",
-    "record refused",
-    "record that may have been written refused",
     "shard ended",
     "lease lost",
     "started inside an aggregate",
     "lease taken from another owner",
     "hand-over asked for",
     "lease deleted",
+    "row deleted by hand",
 ];
+const BY_BOTH: [&str; 2] = ["subscription cut", "processor failed"];
 
 impl Reached {
     pub fn note(&mut self, what: &'static str) {
@@ -46,8 +55,14 @@ impl Reached {
     }
 
     /// What was expected and never happened.
-    pub fn missing(&self) -> Vec<&'static str> {
-        EXPECTED.into_iter().filter(|what| !self.0.contains_key(what)).collect()
+    pub fn missing(&self, distribution: Distribution) -> Vec<&'static str> {
+        let (producers, workers): (&[_], &[_]) = (&BY_PRODUCERS, &BY_WORKERS);
+        let expected = match distribution {
+            Distribution::Producers => [producers, &[], &[]],
+            Distribution::Leases => [&[], workers, &[]],
+            Distribution::Balanced | Distribution::Swarm => [producers, workers, &BY_BOTH],
+        };
+        expected.concat().into_iter().filter(|what| !self.0.contains_key(what)).collect()
     }
 
     pub fn observe(&mut self, history: &History) {
@@ -67,6 +82,7 @@ fn situation(event: &Event) -> Option<&'static str> {
             Some("record that may have been written refused")
         }
         Event::Refused { .. } => Some("record refused"),
+        Event::InLine { .. } => Some("record accepted in order"),
         Event::ShardEnded { .. } => Some("shard ended"),
         Event::LeaseLost { .. } => Some("lease lost"),
         Event::Started { from: Checkpoint::At(position), .. } if position.sub_sequence_number > 0 => {

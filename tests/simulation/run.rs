@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kcl::lease::CompareAndSetStore;
 use kcl::{ConsumerConfig, InitialPosition, Scheduler};
 use kinesis_shard::{Clock, Freezer, HashKey};
 use kinesis_sim::{Rule, RuleGuard, Verdict};
-use kpl::{Producer, ProducerConfig, Ticket, UserRecord};
+use kpl::{Ordering, Producer, ProducerConfig, Ticket, UserRecord};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
@@ -18,7 +17,7 @@ use super::network::Network;
 use super::plan::{Act, Keys, Plan, ProducerPlan, WorkerPlan};
 use super::reached::Reached;
 use super::table::WorkerTable;
-use crate::common::history::{Event, Violation};
+use crate::common::history::{Event, HAND, History, Violation};
 use crate::common::worker::Plan as Work;
 use crate::common::{STREAM, World, in_virtual_time, payload};
 
@@ -38,6 +37,7 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
     pub reached: Reached,
     pub history: String,
+    pub log: History,
     pub trace: String,
     pub events: usize,
     pub virtual_millis: u64,
@@ -72,6 +72,10 @@ struct Stage<'a> {
     rows: Arc<Mutex<BTreeMap<kcl::lease::LeaseKey, kcl::lease::Lease>>>,
     workers: Vec<Option<Running>>,
     lives: usize,
+    /// How often each worker was started.
+    running: Arc<Mutex<Vec<u64>>>,
+    /// Puts so far: each is a line of its own.
+    lines: usize,
     /// Each with the number of its life.
     producers: Vec<Option<(usize, Producer)>>,
     puts: JoinSet<()>,
@@ -91,6 +95,8 @@ impl<'a> Stage<'a> {
             rows: Arc::default(),
             workers: plan.workers.iter().map(|_| None).collect(),
             lives: producers.len(),
+            lines: 0,
+            running: Arc::new(Mutex::new(vec![0; plan.workers.len()])),
             producers,
             puts: JoinSet::new(),
             open: OpenTickets::default(),
@@ -101,7 +107,9 @@ impl<'a> Stage<'a> {
     }
 
     async fn trouble(&mut self) {
-        self.start(0).await;
+        if !self.plan.workers.is_empty() {
+            self.start(0).await;
+        }
         for index in 0..self.plan.acts.len() {
             let (at, act) = &self.plan.acts[index];
             let wait = at.saturating_sub(self.world.now_millis());
@@ -158,14 +166,7 @@ impl<'a> Stage<'a> {
                     self.puts.spawn(self.open.clone().flush(self.world.clone(), life, handle));
                 }
             }
-            Act::CloseProducer { producer } => {
-                self.reached.note("producer closed");
-                if let Some(closing) = self.replace_producer(producer) {
-                    self.puts.spawn(async move {
-                        closing.close(Duration::from_secs(5)).await;
-                    });
-                }
-            }
+            Act::CloseProducer { producer } => self.close_producer(producer),
             Act::DropProducer { producer } => {
                 self.reached.note("producer dropped");
                 drop(self.replace_producer(producer));
@@ -180,9 +181,18 @@ impl<'a> Stage<'a> {
                 let what = if cuts { "subscription cut" } else { "fault of the service struck" };
                 self.rules.push((self.world.sim.rule(rule), what));
             }
+            Act::Outage { operation, verdict, millis } => {
+                self.reached.note("outage");
+                let outage = self.world.sim.rule(Rule::operation(operation).then(verdict));
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(millis)).await;
+                    drop(outage);
+                });
+            }
             Act::Start { worker } => self.start(worker).await,
             Act::Stop { worker } => self.stop(worker),
             Act::Crash { worker } => self.crash(worker),
+            Act::DeleteRow { nth } => self.delete_row(nth),
             Act::Table { worker, fault, times } => {
                 if let Some(running) = &self.workers[worker] {
                     running.process.table.fail_next(fault, times);
@@ -199,6 +209,15 @@ impl<'a> Stage<'a> {
                     running.process.freezer.freeze(Duration::from_millis(millis));
                 }
             }
+        }
+    }
+
+    fn close_producer(&mut self, producer: usize) {
+        self.reached.note("producer closed");
+        if let Some(closing) = self.replace_producer(producer) {
+            self.puts.spawn(async move {
+                closing.close(Duration::from_secs(5)).await;
+            });
         }
     }
 
@@ -224,12 +243,29 @@ impl<'a> Stage<'a> {
     }
 
     fn stop(&mut self, worker: usize) {
-        if let Some(running) = self.workers[worker].take() {
+        if let Some(Running { scheduler, process }) = self.workers[worker].take() {
             self.reached.note("worker stopped");
+            let (rows, world, broken) = (Arc::clone(&self.rows), self.world.clone(), self.open.clone());
+            let (healthy, began) = (process.table.is_healthy(), tokio::time::Instant::now());
+            let (running, life) = (Arc::clone(&self.running), self.life_of(worker));
             self.puts.spawn(async move {
-                running.scheduler.shutdown(Duration::from_secs(5)).await;
+                let report = scheduler.shutdown(Duration::from_secs(5)).await;
+                // Neither a write that went wrong, nor a process that stood still; and a new one of the same name has
+                // rows of its own.
+                let undisturbed = healthy
+                    && began.elapsed() < Duration::from_secs(2)
+                    && report.forced.is_empty()
+                    && running.lock().expect("no panic in it")[worker] == life;
+                if undisturbed {
+                    let rows = rows.lock().expect("no actor panics in it");
+                    broken.accuse(judge::given_back(&world, &rows, &BTreeSet::from([process.name])));
+                }
             });
         }
+    }
+
+    fn life_of(&self, worker: usize) -> u64 {
+        self.running.lock().expect("no panic in it")[worker]
     }
 
     /// Resharding needs an active stream: waits until the change before is done.
@@ -242,6 +278,7 @@ impl<'a> Stage<'a> {
             return;
         }
         self.lives += 1;
+        self.running.lock().expect("no panic in it")[worker] += 1;
         let (name, freezer) = (format!("worker-{worker}"), Freezer::new());
         let process = Process {
             network: Network::new(&self.world.sim, &name, &freezer),
@@ -249,6 +286,7 @@ impl<'a> Stage<'a> {
             freezer,
             name,
         };
+        self.world.record(Event::Life { worker: process.name.clone() });
         if self.plan.workers[worker].retrieval == kcl::RetrievalMode::FanOut {
             self.reached.note("worker read by fan-out");
         }
@@ -266,17 +304,48 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// Somebody deletes a row in the console: of a shard that is open, so that nothing waits for it.
+    fn delete_row(&mut self, nth: usize) {
+        let open: BTreeSet<kcl::lease::LeaseKey> = self
+            .world
+            .sim
+            .shards(STREAM)
+            .iter()
+            .filter(|shard| shard.is_open())
+            .map(|shard| kcl::lease::LeaseKey::from(&shard.id))
+            .collect();
+        let mut rows = self.rows.lock().expect("no actor panics in it");
+        let candidates: Vec<_> = rows.keys().filter(|key| open.contains(key)).cloned().collect();
+        let Some(key) = candidates.get(nth % candidates.len().max(1)) else { return };
+        let before = rows.remove(key).map(Box::new);
+        drop(rows);
+        self.reached.note("row deleted by hand");
+        let (worker, key) = (HAND.to_owned(), key.clone());
+        let sent = self.world.now_millis();
+        self.world.record(Event::TableWrite { worker, key, sent, before, after: None });
+    }
+
     fn put(&mut self, producer: usize, count: usize, keys: Keys, largest: usize) {
         let Some((life, handle)) = self.producers[producer].clone() else { return };
         let (world, open) = (self.world.clone(), self.open.clone());
+        self.lines += 1;
+        let in_order = self.plan.producers[producer].ordered.then_some(self.lines);
         self.puts.spawn(async move {
             let uids: Vec<u64> = (0..count).map(|_| world.next_uid()).collect();
             for uid in uids {
                 let mut rng = SmallRng::seed_from_u64(world.seed ^ uid.wrapping_mul(0x9e37_79b9));
                 let record = record(uid, keys, largest, &mut rng);
+                let key = record
+                    .explicit_hash_key()
+                    .map_or_else(|| record.partition_key().to_owned(), |key| key.to_string());
                 world.record(Event::Submitted { uid });
                 match handle.put(record).await {
-                    Ok(ticket) => open.watch(&world, life, uid, ticket),
+                    Ok(ticket) => {
+                        if let Some(line) = in_order {
+                            world.record(Event::InLine { uid, line: format!("put {line} of {key}") });
+                        }
+                        open.watch(&world, life, uid, ticket);
+                    }
                     Err(error) => world.record(Event::Refused {
                         uid,
                         may_have_been_written: error.may_have_been_written(),
@@ -298,7 +367,7 @@ impl<'a> Stage<'a> {
             running.process.table.heal();
             running.process.freezer.thawed().await;
         }
-        if self.workers.iter().all(Option::is_none) {
+        if !self.plan.workers.is_empty() && self.workers.iter().all(Option::is_none) {
             self.start(0).await;
         }
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -308,7 +377,9 @@ impl<'a> Stage<'a> {
             while self.puts.try_join_next().is_some() {}
             if !self.is_settled() {
                 settled_since = None;
-            } else if settled_since.get_or_insert_with(tokio::time::Instant::now).elapsed() > HAND_OVERS {
+            } else if self.plan.workers.is_empty()
+                || settled_since.get_or_insert_with(tokio::time::Instant::now).elapsed() > HAND_OVERS
+            {
                 return;
             }
         }
@@ -321,17 +392,17 @@ impl<'a> Stage<'a> {
         let reaches = |shard: &kinesis_shard::Shard| {
             rows.get(&kcl::lease::LeaseKey::from(&shard.id)).is_some_and(|row| row.owner.is_some())
         };
-        self.puts.is_empty()
-            && self.open.count() == 0
-            && self.world.history.is_all_read()
-            && open.iter().all(reaches)
+        let answered = self.puts.is_empty() && self.open.count() == 0;
+        let read = self.world.history.is_all_read() && open.iter().all(reaches);
+        answered && (read || self.plan.workers.is_empty())
     }
 
     async fn end(mut self) -> Outcome {
         let settled = self.is_settled();
         let mut violations = Vec::new();
         if !settled {
-            violations.extend(judge::unsettled(&self.world, &self.rows, &mut self.puts, self.open.count()));
+            let (read, open) = (!self.plan.workers.is_empty(), self.open.count());
+            violations.extend(judge::unsettled(&self.world, &self.rows, &mut self.puts, open, read));
         }
         for (_, producer) in self.producers.iter_mut().filter_map(Option::take) {
             let report = producer.close(Duration::from_secs(30)).await;
@@ -360,19 +431,27 @@ impl<'a> Stage<'a> {
         violations.extend(world.violations());
         let rows = self.rows.lock().expect("no actor panics in it");
         violations.extend(judge::leases(world, &rows, FAILOVER));
+        violations.extend(judge::last_words(world));
         violations.extend(self.open.broken());
         if settled {
             violations.extend(judge::given_back(world, &rows, &stopped));
         }
-        if self.plan.is_quiet_for_producers() {
+        if self.plan.makes_no_copies() {
             violations.extend(judge::copies(world));
+        }
+        if self.plan.refuses_nothing() {
+            violations.extend(judge::refusals(world));
         }
         violations.extend(judge::requests(&world.sim.trace()));
         self.reached.observe(&world.history);
+        if judge::has_copies(world) {
+            self.reached.note("record stored more than once");
+        }
         Outcome {
             violations,
             reached: self.reached,
             history: world.history.text(),
+            log: world.history.clone(),
             trace: world.sim.trace().join("\n"),
             events: world.history.read(<[_]>::len),
             virtual_millis: world.now_millis(),
@@ -397,6 +476,10 @@ impl OpenTickets {
 
     fn count(&self) -> usize {
         self.open().waiting.len()
+    }
+
+    fn accuse(&self, found: Vec<Violation>) {
+        self.open().broken.extend(found);
     }
 
     fn broken(&self) -> Vec<Violation> {
@@ -440,7 +523,9 @@ fn producer(world: &World, index: usize, how: &ProducerPlan) -> Producer {
         .with_record_ttl(Duration::from_millis(how.ttl_millis))
         .with_max_record_size(100_000)
         .with_max_outstanding_bytes(how.outstanding_bytes)
-        .with_request_timeout(Duration::from_millis(how.request_timeout_millis));
+        .with_request_timeout(Duration::from_millis(how.request_timeout_millis))
+        .with_rate_limit(how.rate_limit_percent)
+        .with_ordering(if how.ordered { Ordering::PerShard } else { Ordering::Relaxed });
     Producer::start(&world.sim.client_named(format!("producer-{index}")), config)
         .expect("a valid configuration")
 }
@@ -460,19 +545,13 @@ async fn worker_of(world: &World, how: WorkerPlan, life: usize, process: &Proces
         work: Duration::from_millis(how.work_millis),
         fail_every: how.fail_every,
         at_shutdown: how.at_shutdown,
+        forgets_end: how.forgets_end,
     };
-    let store = Arc::new(CompareAndSetStore::new(process.table.clone()));
+    let store = Arc::new(process.table.clone());
     // A start can meet a fault that is still in force; an operator would start again.
     loop {
         let (client, factory) = (process.network.client(&world.sim, name), world.recorders(name, work));
-        match Scheduler::start(
-            &client,
-            config.clone(),
-            Arc::<CompareAndSetStore<WorkerTable>>::clone(&store),
-            factory,
-        )
-        .await
-        {
+        match Scheduler::start(&client, config.clone(), Arc::<WorkerTable>::clone(&store), factory).await {
             Ok(scheduler) => return scheduler,
             Err(error) => {
                 world.note(format!("{name} does not start: {error}"));

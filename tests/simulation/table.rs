@@ -6,7 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kcl::lease::{CompareAndSet, Lease, LeaseKey, LeaseStoreError};
+use kcl::WorkerId;
+use kcl::lease::rules::{self, Verdict};
+use kcl::lease::{
+    CheckpointUpdate, Lease, LeaseCounter, LeaseKey, LeaseStore, LeaseStoreError, MetaUpdate, NewLease,
+    Operation, Owners, Stamp, Write,
+};
 use kinesis_shard::Freezer;
 use tokio::sync::Notify;
 
@@ -26,6 +31,8 @@ pub enum TableFault {
     Late(u64),
     /// Takes effect and is answered this many milliseconds later.
     Slow(u64),
+    /// Takes effect at once and is answered this many milliseconds later.
+    SlowAnswer(u64),
     /// Takes effect twice, the second time this many milliseconds later.
     Twice(u64),
     /// Nobody ever answers; no effect.
@@ -46,6 +53,14 @@ pub struct WorkerTable {
     state: Arc<Mutex<State>>,
     /// Rung when the write is made after which the worker is to die.
     pub crash: Arc<Notify>,
+}
+
+/// One write on its way.
+#[derive(Debug, Clone)]
+struct Request {
+    operation: Operation,
+    stamp: Option<Stamp>,
+    sent: u64,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +109,11 @@ impl WorkerTable {
         self.state().crash_in = Some((nth, after));
     }
 
+    /// Whether no write is still to go wrong.
+    pub fn is_healthy(&self) -> bool {
+        self.state().faults.is_empty()
+    }
+
     /// Nothing gets through any more: the process is dead.
     pub fn cut(&self) {
         self.state().cut = true;
@@ -119,33 +139,90 @@ impl WorkerTable {
         Some(after)
     }
 
-    /// The atomic step, and its entry in the history.
-    fn write(&self, key: &LeaseKey, expected: Option<&Lease>, new: Option<&Lease>) -> bool {
+    /// The atomic step, judged by the row as it is when the request arrives, and its entry in the history.
+    fn apply(&self, key: &LeaseKey, request: &Request) -> Write {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        if rows.get(key) != expected {
-            return false;
-        }
-        match new {
+        let before = rows.get(key).cloned();
+        let after = match rules::apply(before.as_ref(), &request.operation) {
+            Verdict::Refused => return Write::Refused(before),
+            Verdict::Becomes(after) => Some(rules::stamped(after, request.stamp.as_ref())),
+            Verdict::Deleted => None,
+        };
+        match &after {
             Some(row) => rows.insert(key.clone(), row.clone()),
             None => rows.remove(key),
         };
         drop(rows);
+        let answer = after.clone().or_else(|| before.clone());
         self.world.record(Event::TableWrite {
             worker: self.worker.to_string(),
             key: key.clone(),
-            before: expected.cloned().map(Box::new),
-            after: new.cloned().map(Box::new),
+            sent: request.sent,
+            before: before.map(Box::new),
+            after: after.map(Box::new),
         });
-        true
+        Write::Applied(answer.expect("a row was there before or is now"))
     }
 
     /// The same step later, whatever becomes of the caller: the request is on its way.
-    fn write_later(&self, after: u64, key: &LeaseKey, expected: Option<&Lease>, new: Option<&Lease>) {
-        let (table, key, expected, new) = (self.clone(), key.clone(), expected.cloned(), new.cloned());
+    fn apply_later(&self, millis: u64, key: &LeaseKey, request: &Request) {
+        let (table, key, request) = (self.clone(), key.clone(), request.clone());
         tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(after)).await;
-            table.write(&key, expected.as_ref(), new.as_ref());
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            drop(table.apply(&key, &request));
         });
+    }
+
+    async fn execute(&self, key: &LeaseKey, operation: Operation) -> Result<Write, LeaseStoreError> {
+        self.write(key, operation, None).await
+    }
+
+    async fn send(&self, key: &LeaseKey, request: Request) -> Result<Write, LeaseStoreError> {
+        if let Some(takes_effect) = self.last_write() {
+            if takes_effect {
+                drop(self.apply(key, &request));
+            }
+            self.crash.notify_one();
+            return std::future::pending().await;
+        }
+        match self.next_fault() {
+            None => {
+                let done = self.apply(key, &request);
+                self.settle(Ok(done)).await
+            }
+            Some(TableFault::Throttle) => {
+                self.settle(Err(LeaseStoreError::Throttled { store: "table".into() })).await
+            }
+            Some(TableFault::LoseRequest) => self.settle(Err(lost())).await,
+            Some(TableFault::LoseAnswer) => {
+                drop(self.apply(key, &request));
+                self.settle(Err(lost())).await
+            }
+            Some(TableFault::Late(millis)) => {
+                self.apply_later(millis, key, &request);
+                self.settle(Err(lost())).await
+            }
+            Some(TableFault::Slow(millis)) => {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                let done = self.apply(key, &request);
+                self.settle(Ok(done)).await
+            }
+            Some(TableFault::SlowAnswer(millis)) => {
+                let done = self.apply(key, &request);
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                self.settle(Ok(done)).await
+            }
+            Some(TableFault::Twice(millis)) => {
+                let done = self.apply(key, &request);
+                self.apply_later(millis, key, &request);
+                self.settle(Ok(done)).await
+            }
+            Some(TableFault::Hang) => std::future::pending().await,
+            Some(TableFault::HangAfter) => {
+                drop(self.apply(key, &request));
+                std::future::pending().await
+            }
+        }
     }
 
     async fn settle<T>(&self, answer: Result<T, LeaseStoreError>) -> Result<T, LeaseStoreError> {
@@ -165,65 +242,103 @@ fn lost() -> LeaseStoreError {
 }
 
 #[async_trait]
-impl CompareAndSet for WorkerTable {
+impl LeaseStore for WorkerTable {
     async fn prepare(&self) -> Result<(), LeaseStoreError> {
         Ok(())
     }
 
-    async fn load_all(&self) -> Result<Vec<Lease>, LeaseStoreError> {
+    async fn list(&self) -> Result<Vec<Lease>, LeaseStoreError> {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         self.settle(Ok(rows)).await
     }
 
-    async fn load(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
+    async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
         Ok(self.rows.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
     }
 
-    async fn replace(
+    async fn write(
         &self,
         key: &LeaseKey,
-        expected: Option<&Lease>,
-        new: Option<&Lease>,
-    ) -> Result<bool, LeaseStoreError> {
-        if let Some(takes_effect) = self.last_write() {
-            if takes_effect {
-                self.write(key, expected, new);
-            }
-            self.crash.notify_one();
-            return std::future::pending().await;
-        }
-        match self.next_fault() {
-            None => {
-                let done = self.write(key, expected, new);
-                self.settle(Ok(done)).await
-            }
-            Some(TableFault::Throttle) => {
-                self.settle(Err(LeaseStoreError::Throttled { store: "table".into() })).await
-            }
-            Some(TableFault::LoseRequest) => self.settle(Err(lost())).await,
-            Some(TableFault::LoseAnswer) => {
-                self.write(key, expected, new);
-                self.settle(Err(lost())).await
-            }
-            Some(TableFault::Late(millis)) => {
-                self.write_later(millis, key, expected, new);
-                self.settle(Err(lost())).await
-            }
-            Some(TableFault::Slow(millis)) => {
-                tokio::time::sleep(Duration::from_millis(millis)).await;
-                let done = self.write(key, expected, new);
-                self.settle(Ok(done)).await
-            }
-            Some(TableFault::Twice(millis)) => {
-                let done = self.write(key, expected, new);
-                self.write_later(millis, key, expected, new);
-                self.settle(Ok(done)).await
-            }
-            Some(TableFault::Hang) => std::future::pending().await,
-            Some(TableFault::HangAfter) => {
-                self.write(key, expected, new);
-                std::future::pending().await
-            }
-        }
+        operation: Operation,
+        stamp: Option<&Stamp>,
+    ) -> Result<Write, LeaseStoreError> {
+        let request = Request { operation, stamp: stamp.copied(), sent: self.world.now_millis() };
+        self.send(key, request).await
+    }
+
+    async fn create_if_absent(&self, lease: NewLease) -> Result<bool, LeaseStoreError> {
+        let key = lease.key.clone();
+        Ok(self.execute(&key, Operation::Create(lease)).await?.is_applied())
+    }
+
+    async fn renew(
+        &self,
+        key: &LeaseKey,
+        expected: LeaseCounter,
+        during_handoff: bool,
+    ) -> Result<Write, LeaseStoreError> {
+        self.execute(key, Operation::Renew { expected, during_handoff }).await
+    }
+
+    async fn take(
+        &self,
+        key: &LeaseKey,
+        expected: LeaseCounter,
+        worker: &WorkerId,
+    ) -> Result<Write, LeaseStoreError> {
+        self.execute(key, Operation::Take { expected, worker: worker.clone() }).await
+    }
+
+    async fn assign(
+        &self,
+        key: &LeaseKey,
+        expected: &Owners,
+        worker: &WorkerId,
+    ) -> Result<Write, LeaseStoreError> {
+        self.execute(key, Operation::Assign { expected: expected.clone(), worker: worker.clone() }).await
+    }
+
+    async fn start_handoff(
+        &self,
+        key: &LeaseKey,
+        from: &WorkerId,
+        to: &WorkerId,
+    ) -> Result<Write, LeaseStoreError> {
+        self.execute(key, Operation::StartHandoff { from: from.clone(), to: to.clone() }).await
+    }
+
+    async fn end_handoff(
+        &self,
+        key: &LeaseKey,
+        expected: &Owners,
+        owner: &WorkerId,
+    ) -> Result<Write, LeaseStoreError> {
+        self.execute(key, Operation::EndHandoff { expected: expected.clone(), owner: owner.clone() }).await
+    }
+
+    async fn release(
+        &self,
+        key: &LeaseKey,
+        expected: &Owners,
+        counter: LeaseCounter,
+    ) -> Result<Write, LeaseStoreError> {
+        self.execute(key, Operation::Release { expected: expected.clone(), counter }).await
+    }
+
+    async fn checkpoint(
+        &self,
+        key: &LeaseKey,
+        expected: LeaseCounter,
+        update: CheckpointUpdate,
+    ) -> Result<Write, LeaseStoreError> {
+        self.execute(key, Operation::Checkpoint { expected, update }).await
+    }
+
+    async fn update_meta(&self, key: &LeaseKey, update: MetaUpdate) -> Result<Write, LeaseStoreError> {
+        self.execute(key, Operation::UpdateMeta(update)).await
+    }
+
+    async fn delete(&self, key: &LeaseKey, expected: LeaseCounter) -> Result<Write, LeaseStoreError> {
+        self.execute(key, Operation::Delete { expected }).await
     }
 }

@@ -35,7 +35,12 @@ impl Position {
 
     /// Where to open now.
     pub(crate) fn next(&self) -> ReadFrom {
+        if self.opened_before && kinesis_shard::planted("a second iterator starts at the newest record") {
+            return ReadFrom::Latest;
+        }
+        let again = kinesis_shard::planted("a second iterator starts at the last record");
         match self.continuation.max(self.last_read) {
+            Some(last) if again && !self.from_horizon => ReadFrom::At(last),
             _ if self.from_horizon => ReadFrom::TrimHorizon,
             Some(last) => ReadFrom::After(last),
             None => self.start,
@@ -98,7 +103,8 @@ impl Position {
     /// Moves on behind these records, and drops those of them that were received before: what was opened too early
     /// brings them again. Tells of a gap.
     pub(crate) fn accept(&mut self, records: &mut Vec<KinesisRecord>) -> Option<FetchEvent> {
-        records.retain(|record| self.last_read.is_none_or(|last| record.sequence_number > last));
+        let again = kinesis_shard::planted("a second iterator starts at the last record");
+        records.retain(|record| again || self.last_read.is_none_or(|last| record.sequence_number > last));
         let (first, last) = (records.first()?.sequence_number, records.last()?.sequence_number);
         // The record at the checkpoint itself must come first; if it does not, it has been trimmed, and maybe more
         // with it.

@@ -94,9 +94,16 @@ impl Observations {
 
     fn seen(&self, lease: &Lease, before: Option<&Seen>, unbroken: bool, answered_at: Instant) -> Seen {
         let (counter, owners) = (lease.counter, lease.owners());
-        let known = before.filter(|seen| seen.counter == counter);
+        // In other hands it is another row, made anew after one that was deleted, and its counter another counter.
+        let same = |seen: &&Seen| seen.counter == counter && seen.owners.actual() == lease.actual_owner();
+        let first_seen = if kinesis_shard::planted("a counter stood still before it was seen") {
+            answered_at.checked_sub(Duration::from_mins(1)).unwrap_or(answered_at)
+        } else {
+            answered_at
+        };
+        let known = before.filter(same);
         let (read_at, since) =
-            known.map_or((answered_at, answered_at), |seen| (seen.read_at, seen.counter_since));
+            known.map_or((first_seen, first_seen), |seen| (seen.read_at, seen.counter_since));
         let sent_by = lease.written().and_then(|stamp| self.clocks.sent_by(&stamp));
         let owners_since = before
             .filter(|seen| unbroken && seen.owners == owners)
@@ -360,11 +367,16 @@ impl<'a> Count<'a> {
 
     /// As the Java library bounds it: what the most loaded worker has above the share, or one if this worker is two short.
     fn asks(&self, need: usize, budget: usize, rng: &mut impl Rng) -> Vec<Move> {
+        if kinesis_shard::planted("nobody asks for a lease") {
+            return Vec::new();
+        }
         let most = self.others.values().map(Vec::len).max().unwrap_or(0);
         let loaded: Vec<_> = self.others.iter().filter(|(_, leases)| leases.len() == most).collect();
         let Some((from, leases)) = loaded.choose(rng) else { return Vec::new() };
         let above = most.saturating_sub(self.share());
         let count = if above == 0 && need > 1 && most == self.share() { 1 } else { above.min(need) };
+        let greedy = kinesis_shard::planted("who has a share asks for more");
+        let count = if greedy { 1 } else { count };
         // A lease that is being handed over already cannot be asked for.
         let mut free: Vec<_> = leases.iter().filter(|lease| lease.checkpoint_owner.is_none()).collect();
         free.shuffle(rng);
@@ -374,18 +386,29 @@ impl<'a> Count<'a> {
 }
 
 fn takeable(lease: &Lease, situation: &Situation<'_>) -> Option<Why> {
-    let failover_time = situation.bounds.failover_time;
+    let mut failover_time = situation.bounds.failover_time;
+    if kinesis_shard::planted("half the failover time is enough") {
+        failover_time /= 2;
+    }
+    if kinesis_shard::planted("the dead are given twice the time") {
+        failover_time *= 2;
+    }
     let names_me = lease.owner.as_ref() == Some(situation.worker);
     let asked_for = situation.asked.contains(&lease.key);
     let marked = lease.checkpoint_owner.is_some();
     let left = situation.left_behind.get(&lease.key).is_some_and(|ours| ours.contains(&lease.counter));
     if lease.actual_owner().is_none() {
+        if kinesis_shard::planted("free leases stay free") {
+            return None;
+        }
         Some(Why::Free)
     } else if names_me && !marked && left {
         Some(Why::OwnName)
     } else if names_me && !marked && asked_for {
         Some(Why::HandedOver)
-    } else if situation.seen.has_expired(lease, failover_time, situation.now) {
+    } else if situation.seen.has_expired(lease, failover_time, situation.now)
+        && !kinesis_shard::planted("the dead keep their leases")
+    {
         let mine = lease.actual_owner() == Some(situation.worker);
         Some(if mine { Why::OwnExpired } else { Why::Expired })
     } else if names_me && marked && situation.seen.owned_for(lease, situation.now) >= failover_time {
@@ -446,6 +469,16 @@ mod tests {
             };
             plan(leases, &situation, &mut self.rng)
         }
+    }
+
+    #[test]
+    fn a_row_made_anew_in_other_hands_has_not_stood_still() {
+        let (mut view, start) = (View::of("me"), now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(taken(&view.scan(&[row(1, "ann", 1)], at(0))).is_empty());
+        assert!(taken(&view.scan(&[row(1, "bob", 1)], at(9))).is_empty(), "deleted, and made anew");
+        assert!(taken(&view.scan(&[row(1, "bob", 1)], at(11))).is_empty());
+        assert_eq!(taken(&view.scan(&[row(1, "bob", 1)], at(19))), [(key(1), Why::Expired)]);
     }
 
     fn rows(owners: &[&str]) -> Vec<Lease> {

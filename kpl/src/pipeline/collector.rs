@@ -21,6 +21,8 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(crate) fn new(bounds: Bounds) -> Self {
+        let one_more = usize::from(kinesis_shard::planted("a request takes one record more"));
+        let bounds = Bounds { max_count: bounds.max_count + one_more, ..bounds };
         Self {
             reducer: Reducer::new(bounds),
             records: Vec::new(),

@@ -40,6 +40,10 @@ fn divide_by(record: KinesisRecord, group_of: impl Fn(usize, HashKey) -> usize) 
         .map(|(group, origin)| {
             let piece: Vec<&(HashKey, UserRecord)> =
                 group.iter().filter_map(|position| members.get(*position)).collect();
+            let mut piece = piece;
+            if kinesis_shard::planted("a piece of an aggregate is written backwards") {
+                piece.reverse();
+            }
             let (payload, route, span) = encode(&piece);
             KinesisRecord {
                 number,

@@ -55,6 +55,9 @@ struct Lane {
 impl Lane {
     /// Puts a record in its place by number. Records of one number keep the order in which they came.
     fn insert(&mut self, record: KinesisRecord) {
+        if kinesis_shard::planted("a retried record goes to the end of its queue") {
+            return self.queue.push_back(record);
+        }
         let place = if self.queue.back().is_none_or(|last| last.number <= record.number) {
             self.queue.len()
         } else {
@@ -155,7 +158,9 @@ impl Limiter {
             if !expired {
                 lane.bucket.take(now, bytes);
                 record.lane = index;
-                if let Some(holds) = &mut self.holds {
+                if let Some(holds) = &mut self.holds
+                    && !kinesis_shard::planted("order holds nothing back")
+                {
                     holds.hold(lane.range);
                     record.held = Some(lane.range);
                 }

