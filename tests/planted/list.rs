@@ -34,7 +34,6 @@ const BUGS: &[Bug] = &[
     bug("nobody looks whether a lease is held", &["L8"], Runs::Of(Distribution::Leases), 10),
     bug("the dead keep their leases", &["L9"], Runs::Drawn, 200),
     bug("free leases stay free", &["L9"], Runs::Drawn, 10),
-    bug("the table is scanned once", &["L9"], Runs::Drawn, 10),
     bug("the dead are given twice the time", &["L10"], Runs::Quiet(Kind::OneDeath), 10),
     bug("nobody asks for a lease", &["L11"], Runs::Quiet(Kind::Nothing), 10),
     bug("who has a share asks for more", &["L11"], Runs::Quiet(Kind::Nothing), 10),
