@@ -19,6 +19,8 @@ mod position;
 
 // Whether a shard has really ended.
 mod confirmation;
+#[cfg(test)]
+pub(crate) use confirmation::{Confirmation, Doubt, Verdict};
 
 // Whether records were trimmed before they were read: pure.
 mod overtaking;

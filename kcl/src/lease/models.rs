@@ -17,6 +17,9 @@ use stateright::{Checker, HasDiscoveries, Model, Path};
 // One lease: who believes to own it.
 mod ownership;
 
+// A stream that is resharded: which leases there are, and what is read before what.
+mod lineage;
+
 /// Whether the larger bounds are asked for.
 fn full() -> bool {
     std::env::var("MODEL_BOUNDS").is_ok_and(|bounds| bounds == "full")

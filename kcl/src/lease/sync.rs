@@ -198,6 +198,7 @@ pub(crate) fn children_to_create(parent: &LeaseKey, listed: &[Shard]) -> Vec<New
 
 /// In how many complete listings in a row each leased shard was missing, and since when.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub(crate) struct Absences(BTreeMap<LeaseKey, (u32, Instant)>);
 
 impl Absences {
@@ -215,6 +216,16 @@ impl Absences {
             (lease.key.clone(), (times.saturating_add(1), since))
         });
         self.0 = counted.collect();
+    }
+
+    /// For models: as if half of the time had passed after which a shard is gone, while `now` stayed.
+    #[cfg(test)]
+    pub(crate) fn age(&mut self, now: Instant) {
+        let oldest = now.checked_sub(MISSING_TIME).unwrap_or(now);
+        for (times, since) in self.0.values_mut() {
+            *times = (*times).min(MISSING_LISTINGS);
+            *since = crate::lease::test_support::aged(*since, MISSING_TIME / 2, oldest);
+        }
     }
 
     fn is_gone(&self, key: &LeaseKey, now: Instant) -> bool {
