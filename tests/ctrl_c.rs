@@ -16,12 +16,14 @@ use kcl::lease::{LeaseStore, SqliteLeaseStore};
 use kcl::{Checkpoint, ExtendedSequenceNumber};
 use kinesis_sim::{Limits, Sim};
 
-/// The example, which `cargo test` builds beside the tests; a run of this file alone builds it here.
+/// The example, which `cargo test` builds beside the tests. A run of this file alone does not: one that is missing, or older
+/// than this test, is built here.
 fn example() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let profile = test.parent().and_then(Path::parent).expect("it lies in <target>/<profile>/deps");
     let path = profile.join("examples").join("consumer");
-    if !path.exists() {
+    let made = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+    if made(&path) < made(&test) {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--example", "consumer"]);
         if profile.ends_with("release") {
