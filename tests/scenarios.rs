@@ -61,3 +61,20 @@ fn a_lease_that_comes_back_after_its_merge_reaches_its_end_again() {
         );
     }
 }
+
+/// A worker wakes from a freeze: an older listing of the table and the answers to what it asks for come at one moment, and
+/// it is told to stop right after. It takes back everything that it asked for, and nothing stands still for the failover time.
+#[test]
+fn a_worker_that_stops_takes_back_all_that_it_asked_for() {
+    for stop in [87_500, 88_131, 90_000] {
+        check(
+            3,
+            2,
+            vec![
+                (15_258, Act::Start { worker: 1 }),
+                (76_376, Act::Freeze { worker: 1, millis: 11_000 }),
+                (stop, Act::Stop { worker: 1 }),
+            ],
+        );
+    }
+}

@@ -170,6 +170,11 @@ pub fn leases(world: &World, rows: &Rows, failover: Duration) -> Vec<Violation> 
             truth.see(*at, event);
         }
         let mut found = truth.found;
+        // Where somebody deletes rows, a counter can be met again in other hands, and nobody can know what was read: it
+        // comes again. Nothing is lost, and nobody calls its processor without belief.
+        if !truth.by_hand.is_empty() {
+            found.retain(|violation| ["L8", "C10", "C11"].contains(&violation.invariant));
+        }
         if !rows.is_empty() {
             found.extend(holes(rows, &shards));
         }
@@ -324,7 +329,7 @@ impl<'a> Truth<'a> {
                 ),
             ));
         }
-        if after.checkpoint < before.checkpoint && !self.by_hand.contains_key(key) {
+        if after.checkpoint < before.checkpoint {
             self.found.push(violation(
                 "C4",
                 format!(

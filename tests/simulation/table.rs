@@ -69,6 +69,7 @@ struct State {
     /// Writes to go until the worker dies, and whether the last one takes effect.
     crash_in: Option<(u64, bool)>,
     cut: bool,
+    last_fault: Option<u64>,
 }
 
 impl std::fmt::Debug for WorkerTable {
@@ -109,9 +110,10 @@ impl WorkerTable {
         self.state().crash_in = Some((nth, after));
     }
 
-    /// Whether no write is still to go wrong.
+    /// Whether no write goes wrong, now or soon, and none did lately.
     pub fn is_healthy(&self) -> bool {
-        self.state().faults.is_empty()
+        let (state, now) = (self.state(), self.world.now_millis());
+        state.faults.is_empty() && state.last_fault.is_none_or(|at| now > at + 20_000)
     }
 
     /// Nothing gets through any more: the process is dead.
@@ -121,7 +123,11 @@ impl WorkerTable {
 
     fn next_fault(&self) -> Option<TableFault> {
         let mut state = self.state();
-        (!state.faults.is_empty()).then(|| state.faults.remove(0))
+        if state.faults.is_empty() {
+            return None;
+        }
+        state.last_fault = Some(self.world.now_millis());
+        Some(state.faults.remove(0))
     }
 
     /// What the dying worker's write still does; `None`: it lives.

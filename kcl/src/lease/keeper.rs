@@ -186,6 +186,8 @@ struct Running {
     asked: BTreeSet<LeaseKey>,
     /// Requests for leases under way.
     asking: BTreeSet<LeaseKey>,
+    /// When the answer came that a lease is marked as asked for.
+    marked_at: BTreeMap<LeaseKey, Instant>,
     /// Leases that went to somebody who did not ask, and may have left a mark with this worker's name.
     moved: BTreeSet<LeaseKey>,
     /// Rows that hold no lease that can be read, as they were told.
@@ -221,6 +223,7 @@ impl Running {
             left_behind: BTreeMap::new(),
             asked: BTreeSet::new(),
             asking: BTreeSet::new(),
+            marked_at: BTreeMap::new(),
             moved: BTreeSet::new(),
             broken: BTreeSet::new(),
             releasing: BTreeSet::new(),
@@ -281,7 +284,9 @@ impl Running {
                 if self.stopping {
                     // Also when it seems to have failed: a mark whose answer was lost stands all the same.
                     self.give_up_claim(key);
-                } else if !marked {
+                } else if marked {
+                    self.marked_at.insert(key, now);
+                } else {
                     self.asked.remove(&key);
                 }
             }
@@ -350,7 +355,7 @@ impl Running {
         self.reports().board.scanned(now);
         self.tell_broken();
         self.observations.record(leases, self.settings.failover_time, answered_at);
-        self.note_marks(leases);
+        self.note_marks(leases, now);
         let mut held: BTreeSet<LeaseKey> = self.held.keys().cloned().collect();
         held.extend(self.taking.iter().cloned());
         let situation = Situation {

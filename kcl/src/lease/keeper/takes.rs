@@ -1,6 +1,7 @@
 //! Leases that are taken or asked for, and what becomes of those that were taken.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use tracing::Instrument;
 
@@ -99,10 +100,17 @@ impl Running {
     }
 
     /// Keeps the marks that stand: rows that name this worker while the old owner still has them, or has just let go.
-    pub(super) fn note_marks(&mut self, leases: &[Lease]) {
+    pub(super) fn note_marks(&mut self, leases: &[Lease], now: Instant) {
         let me = &self.settings.worker_id;
         let rows: BTreeMap<&LeaseKey, &Lease> = leases.iter().map(|lease| (&lease.key, lease)).collect();
-        self.asked.retain(|key| rows.get(key).is_some_and(|row| row.owner.as_ref() == Some(me)));
+        // A listing may have been read before a mark landed that was answered first.
+        let (asking, marked_at, patience) = (&self.asking, &self.marked_at, self.settings.store_call_timeout);
+        let is_fresh = |key: &LeaseKey| {
+            asking.contains(key) || marked_at.get(key).is_some_and(|at| now < *at + patience)
+        };
+        let names_me = |key: &LeaseKey| rows.get(key).is_some_and(|row| row.owner.as_ref() == Some(me));
+        self.asked.retain(|key| is_fresh(key) || names_me(key));
+        self.marked_at.retain(|key, _| self.asked.contains(key));
         for row in leases {
             if row.owner.as_ref() == Some(me) && row.checkpoint_owner.is_some() {
                 self.asked.insert(row.key.clone());
