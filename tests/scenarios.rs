@@ -78,3 +78,27 @@ fn a_worker_that_stops_takes_back_all_that_it_asked_for() {
         );
     }
 }
+
+/// The owner stands still for two lease times in the middle of a batch. The other takes over from the checkpoint; what was in
+/// hand comes again, the old owner's checkpoint is refused, and it is told once.
+#[test]
+fn an_owner_frozen_in_the_middle_of_a_batch_loses_its_lease_and_nothing_else() {
+    let slow = WorkerPlan { work_millis: 3_000, ..WORKER };
+    let acts = vec![
+        (1_000, Act::Start { worker: 1 }),
+        (30_000, put(10)),
+        (32_000, Act::Freeze { worker: 0, millis: 20_000 }),
+        (35_000, put(10)),
+    ];
+    let plan = Plan { seed: 1, shards: 2, producers: vec![PRODUCER], workers: vec![slow; 2], acts };
+    let outcome = run(&plan);
+    assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history);
+    assert_eq!(outcome.reached.0.get("lease lost"), Some(&1), "{}", outcome.history);
+    assert_eq!(outcome.reached.0.get("lease taken from another owner"), Some(&1), "{}", outcome.history);
+    assert!(
+        outcome.history.contains("was lost: stop processing, this checkpoint was not written")
+            || outcome.history.contains("moved to worker-1: stop processing"),
+        "{}",
+        outcome.history
+    );
+}

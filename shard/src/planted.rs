@@ -1,6 +1,6 @@
 //! Bugs on purpose, for the tests that show that the tests find bugs.
 //!
-//! Behind the feature `planted`, which only this workspace's own tests switch on. Without it [`planted`] is a constant
+//! Behind the feature `planted`, which only this workspace's own tests switch on. Without it `planted` is a constant
 //! `false`, and the compiler removes what stands behind it.
 
 #[cfg(feature = "planted")]

@@ -22,7 +22,7 @@ pub enum InitialPosition {
 pub enum RetrievalMode {
     /// `GetRecords`, again and again. The default: no consumer to register and pay for. All applications that read a shard
     /// share its 2 MiB and five calls a second; a record waits up to
-    /// [`idle_time_between_reads`](ConsumerConfig::with_idle_time_between_reads).
+    /// [`idle_time_between_reads`](crate::ConsumerConfig::with_idle_time_between_reads).
     ///
     /// The KCL's default is fan-out, which costs money for each shard-hour and each gigabyte.
     #[default]

@@ -50,8 +50,9 @@ async fn a_new_worker_resumes_inside_an_aggregate_behind_the_checkpoint() {
     let second = world.scripted(|_| Ok(Act::CheckpointBatch));
     let worker = second.worker("b").await;
     second.until("the rest came again", |world| world.texts_of("b").len() == 2).await;
-    worker.shutdown(GRACE).await;
+    let report = worker.shutdown(GRACE).await;
     assert_eq!(world.texts_of("b"), ["a2", "a3"]);
+    assert_eq!(report.stats.records_processed, 2, "what lies before the checkpoint does not count");
     world.check();
 }
 

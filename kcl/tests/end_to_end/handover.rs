@@ -218,3 +218,21 @@ async fn a_prepared_checkpoint_and_its_state_reach_the_next_owner() {
     assert!(world.row(0).pending_checkpoint.is_none(), "the checkpoint of the shutdown removed it");
     world.check();
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_task_is_left_after_a_shutdown_clean_or_forced() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    for stuck in [false, true] {
+        let world =
+            World::with_script(2, move |_| Ok(if stuck { Act::NeverReturn } else { Act::CheckpointBatch }));
+        world.put(texts(0, 20)).await;
+        let before = tasks();
+        let worker = world.worker("a").await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(tasks() > before);
+        let report = worker.shutdown(GRACE).await;
+        assert_eq!(!report.forced.is_empty(), stuck, "{report:?}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(tasks(), before, "stuck: {stuck}");
+    }
+}

@@ -160,6 +160,17 @@ async fn a_prepared_checkpoint_stays_pending_until_its_second_phase() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_state_that_is_prepared_alone_keeps_the_place_inside_the_aggregate() {
+    let world = World::new(1);
+    world.put_aggregate(&["a0", "a1", "a2", "a3"]).await;
+    let (_worker, checkpointer) = with_checkpointer(&world).await;
+    let _prepared = checkpointer.prepare_checkpoint(Some("state".into())).await.unwrap();
+    let last = world.sim.stored(STREAM).last().unwrap().sequence_number;
+    let place = kcl::Checkpoint::At(kcl::ExtendedSequenceNumber::new(last, 3));
+    assert_eq!(world.row(0).pending_checkpoint.unwrap().checkpoint, place);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_is_down_for_a_while_loses_no_record() {
     let world = World::new(2);
     world.put(texts(0, 20)).await;

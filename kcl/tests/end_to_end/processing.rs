@@ -210,3 +210,19 @@ async fn empty_calls_come_only_when_asked_for() {
     assert!(*calls.lock().unwrap() > 20);
     worker.shutdown(GRACE).await;
 }
+
+/// Its calls last longer than an iterator lives, and while enough waits for it nothing is read.
+#[tokio::test(start_paused = true)]
+async fn an_iterator_that_expires_under_a_slow_application_skips_and_repeats_nothing() {
+    let world = World::with_script(1, |_| Ok(Act::Take(Duration::from_mins(6))));
+    let worker = world.worker("a").await;
+    for round in 0..10 {
+        world.put(texts(round * 5, round * 5 + 5)).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    }
+    tokio::time::sleep(Duration::from_mins(90)).await;
+    assert!(worker.stats().expired_iterator > 0, "{:?}", worker.stats());
+    assert_eq!(world.texts().len(), 50, "each once");
+    worker.shutdown(Duration::from_secs(10)).await;
+    world.check();
+}

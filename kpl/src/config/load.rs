@@ -206,14 +206,16 @@ mod tests {
             FailIfThrottled = \\\n   true\n\
             Region = eu-west-1\n\
             \n\
-            ThreadingModel = POOLED\n";
+            ThreadingModel = POOLED\n\
+            MinConnections = 4\n";
         let config = ProducerConfig::from_properties("orders", text).unwrap();
         assert_eq!(config.record_max_buffered_time, Duration::from_millis(250));
         assert_eq!((config.max_connections, config.aggregation_max_size), (8, 100_000));
         assert_eq!((config.rate_limit, config.fail_if_throttled), (100, true));
         let ignored: Vec<_> = config.ignored().iter().map(|ignored| &*ignored.name).collect();
-        assert_eq!(ignored, ["Region", "ThreadingModel"]);
+        assert_eq!(ignored, ["Region", "ThreadingModel", "MinConnections"]);
         assert_eq!(config.ignored()[0].reason, CLIENT);
+        assert!(config.ignored().iter().all(|ignored| !ignored.reason.is_empty()));
     }
 
     #[test]

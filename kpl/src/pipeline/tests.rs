@@ -332,15 +332,17 @@ fn a_shard_that_no_newer_map_names_either_means_undelivered() {
 
 #[test]
 fn an_answer_of_another_length_leaves_the_outcome_unknown() {
-    let mut rig = Rig::with_map(1);
-    let tickets: Vec<_> = ["a", "b"].iter().map(|key| rig.plain(key)).collect();
-    let request = rig.request();
-    rig.answer(request.id, vec![stored(ZERO, 1)]);
-    rig.steps();
-    rig.pipeline.close(rig.now, []).0.into_iter().for_each(Settlement::settle);
-    for ticket in &tickets {
-        assert!(err(ticket).may_have_been_written());
-        assert_eq!(codes(&err(ticket)), [Some("RecordCountMismatch")]);
+    for entries in [0, 1, 3] {
+        let mut rig = Rig::with_map(1);
+        let tickets: Vec<_> = ["a", "b"].iter().map(|key| rig.plain(key)).collect();
+        let request = rig.request();
+        rig.answer(request.id, (1..=entries).map(|number| stored(ZERO, number)).collect());
+        rig.steps();
+        rig.pipeline.close(rig.now, []).0.into_iter().for_each(Settlement::settle);
+        for ticket in &tickets {
+            assert!(err(ticket).may_have_been_written(), "{entries} entries for two records");
+            assert_eq!(codes(&err(ticket)), [Some("RecordCountMismatch")]);
+        }
     }
 }
 

@@ -127,6 +127,50 @@ async fn close_keeps_its_deadline_and_says_what_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p15_no_task_is_left_after_a_close_or_a_drop() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let sim = sim(10, 2);
+    for closes in [true, false] {
+        let before = tasks();
+        let producer = start(&sim, config());
+        producer.ready().await.unwrap();
+        let sent = put_all(&producer, 0..50).await;
+        assert!(tasks() > before);
+        if closes {
+            assert!(producer.close(5 * SECOND).await.is_complete());
+        } else {
+            drop(producer);
+        }
+        drop(sent);
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(tasks(), before, "closed: {closes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_in_a_storm_of_throttles_ends_on_time_and_answers_everything() {
+    let sim = sim(9, 4);
+    let storm = sim.rule(Rule::operation("PutRecords").then(Verdict::Throttle));
+    let producer = start(&sim, config());
+    producer.ready().await.unwrap();
+    let sent = put_all(&producer, 0..200).await;
+    tokio::time::sleep(2 * SECOND).await;
+    let began = Stopwatch::start();
+    let report = producer.close(3 * SECOND).await;
+    assert_eq!(began.elapsed().as_secs(), 3);
+    assert!(storm.hits() > 1, "it was tried again");
+    assert_eq!((report.delivered, report.failed, report.left), (0, 0, 200));
+    for (record, ticket) in sent {
+        let error = ticket.await.unwrap_err();
+        assert_eq!(error.reason(), &PutErrorReason::Closed);
+        assert!(!error.may_have_been_written(), "every attempt was refused");
+        assert_eq!(error.record(), Some(record));
+    }
+    assert_eq!(sim.stored(STREAM).len(), 0);
+    settled(&producer);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_put_that_waits_for_room_is_refused_by_close() {
     let sim = sim(8, 1);
     let _stuck = sim.rule(Rule::operation("PutRecords").then(Verdict::Delay(3 * SECOND)));
