@@ -1,7 +1,7 @@
 //! Random whole-system runs by number or by time, with a summary: how many, how fast, and which situations were reached.
 //!
 //! ```text
-//! cargo test --profile seeds --test soak -- --seeds 1000000 [--of general|producers|leases] [--from SEED]
+//! cargo test --profile seeds --test soak -- --seeds 1000000 [--of general|producers|leases|by-hand] [--from SEED]
 //!     [--minutes N] [--threads N] [--all]
 //! ```
 //!
@@ -38,6 +38,8 @@ enum Of {
     Producers,
     /// Several workers, whose clocks differ, and what makes them lose their leases.
     Leases,
+    /// The same, and somebody deletes rows in the console.
+    ByHand,
 }
 
 impl Of {
@@ -46,6 +48,7 @@ impl Of {
             Self::General => Distribution::general(seed),
             Self::Producers => Distribution::Producers,
             Self::Leases => Distribution::Leases,
+            Self::ByHand => Distribution::ByHand,
         }
     }
 }

@@ -56,7 +56,7 @@ const BUGS: &[Bug] = &[
     bug("an empty answer is the end of the shard", &["C9"], Runs::Drawn, 10),
     bug("a shard ends without its last records", &["C9", "C2"], Runs::Drawn, 50),
     bug("a shard ends without SHARD_END", &["C1", "L9"], Runs::Drawn, 10),
-    bug("a hole stays a hole", &["C10", "C1"], Runs::Drawn, 600),
+    bug("a hole stays a hole", &["C10", "C1"], Runs::Of(Distribution::ByHand), 600),
     bug("a finished lease is deleted at once", &["C11"], Runs::Drawn, 10),
     bug("a processor has two last calls", &["C12"], Runs::Drawn, 10),
     bug("a failed batch counts as processed", &["C2"], Runs::Drawn, 50),

@@ -19,6 +19,8 @@ pub enum Distribution {
     Producers,
     /// Several workers with clocks that differ, and what makes them lose their leases.
     Leases,
+    /// The same, and somebody deletes rows in the console.
+    ByHand,
 }
 
 impl Distribution {
@@ -188,7 +190,9 @@ impl Plan {
             Act::Put { largest, .. } => *largest <= 2_000,
             _ => true,
         });
-        harmless && self.producers.iter().all(|producer| producer.ttl_millis >= 30_000)
+        // In order, and each record alone, a shard takes one for each round trip.
+        let patient = |producer: &ProducerPlan| producer.ttl_millis >= 30_000 && !producer.ordered;
+        harmless && self.producers.iter().all(patient)
     }
 }
 
@@ -205,6 +209,7 @@ struct Taste {
     failing: bool,
     /// The chance of a worker to read by enhanced fan-out.
     fan_out: f64,
+    by_hand: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,11 +254,13 @@ impl Taste {
             slow: false,
             failing: true,
             fan_out: 0.4,
+            by_hand: false,
         };
         match distribution {
             Distribution::Balanced => return balanced,
             Distribution::Producers => return balanced.producers(),
             Distribution::Leases => return balanced.leases(),
+            Distribution::ByHand => return Self { by_hand: true, ..balanced.leases() },
             Distribution::Swarm => {}
         }
         for (_, weight) in &mut weights {
@@ -269,6 +276,7 @@ impl Taste {
             slow: rng.random_bool(0.3),
             failing: rng.random_bool(0.3),
             fan_out: *[0.0, 0.5, 1.0].choose(rng).unwrap_or(&0.5),
+            by_hand: false,
         }
     }
 
@@ -383,7 +391,9 @@ impl Taste {
                     times,
                 }
             }
-            Kind::Table if rng.random_bool(0.04) => Act::DeleteRow { nth: rng.random_range(0..8) },
+            Kind::Table if self.by_hand && rng.random_bool(0.08) => {
+                Act::DeleteRow { nth: rng.random_range(0..8) }
+            }
             Kind::Table => Act::Table { worker, fault: table_fault(rng), times: rng.random_range(1..=3) },
             Kind::Crash if rng.random_bool(0.5) => Act::Crash { worker },
             Kind::Crash => {

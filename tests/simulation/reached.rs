@@ -25,7 +25,7 @@ const BY_PRODUCERS: [&str; 11] = [
     "record that may have been written refused",
     "record stored more than once",
 ];
-const BY_WORKERS: [&str; 14] = [
+const BY_WORKERS: [&str; 13] = [
     "split",
     "merge",
     "worker crashed",
@@ -39,8 +39,8 @@ const BY_WORKERS: [&str; 14] = [
     "lease taken from another owner",
     "hand-over asked for",
     "lease deleted",
-    "row deleted by hand",
 ];
+const BY_HAND: [&str; 1] = ["row deleted by hand"];
 const BY_BOTH: [&str; 2] = ["subscription cut", "processor failed"];
 
 impl Reached {
@@ -60,6 +60,7 @@ impl Reached {
         let expected = match distribution {
             Distribution::Producers => [producers, &[], &[]],
             Distribution::Leases => [&[], workers, &[]],
+            Distribution::ByHand => [&[], workers, &BY_HAND],
             Distribution::Balanced | Distribution::Swarm => [producers, workers, &BY_BOTH],
         };
         expected.concat().into_iter().filter(|what| !self.0.contains_key(what)).collect()

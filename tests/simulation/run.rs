@@ -397,13 +397,8 @@ impl<'a> Stage<'a> {
         answered && (read || self.plan.workers.is_empty())
     }
 
-    async fn end(mut self) -> Outcome {
-        let settled = self.is_settled();
+    async fn close_all(&mut self, settled: bool) -> Vec<Violation> {
         let mut violations = Vec::new();
-        if !settled {
-            let (read, open) = (!self.plan.workers.is_empty(), self.open.count());
-            violations.extend(judge::unsettled(&self.world, &self.rows, &mut self.puts, open, read));
-        }
         for (_, producer) in self.producers.iter_mut().filter_map(Option::take) {
             let report = producer.close(Duration::from_secs(30)).await;
             let stats = producer.stats();
@@ -414,10 +409,24 @@ impl<'a> Stage<'a> {
                 violations.push(judge::violation("P15", format!("at the end {report}")));
             }
         }
+        violations
+    }
+
+    async fn end(mut self) -> Outcome {
+        let settled = self.is_settled();
+        let mut violations = Vec::new();
+        if !settled {
+            let (read, open) = (!self.plan.workers.is_empty(), self.open.count());
+            violations.extend(judge::unsettled(&self.world, &self.rows, &mut self.puts, open, read));
+        }
+        violations.extend(self.close_all(settled).await);
         let mut stopped = BTreeSet::new();
         for (index, running) in self.workers.iter_mut().enumerate() {
             if let Some(running) = running.take() {
-                stopped.insert(running.process.name);
+                // A write of it that is still on its way may land when it is gone.
+                if running.process.table.is_healthy() {
+                    stopped.insert(running.process.name);
+                }
                 let grace = Duration::from_secs(30);
                 let stopped = tokio::time::timeout(grace * 2, running.scheduler.shutdown(grace)).await;
                 if stopped.is_err() {

@@ -113,7 +113,7 @@ impl WorkerTable {
     /// Whether no write goes wrong, now or soon, and none did lately.
     pub fn is_healthy(&self) -> bool {
         let (state, now) = (self.state(), self.world.now_millis());
-        state.faults.is_empty() && state.last_fault.is_none_or(|at| now > at + 20_000)
+        state.faults.is_empty() && state.last_fault.is_none_or(|at| now > at + 40_000)
     }
 
     /// Nothing gets through any more: the process is dead.
