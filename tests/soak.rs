@@ -23,7 +23,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use simulation::plan::{Distribution, Plan};
 use simulation::reached::Reached;
 use simulation::run::run;
@@ -149,7 +149,7 @@ fn one(of: Of, seed: u64, sums: &Mutex<Sums>) {
             first.what,
             small.acts.len(),
             plan.acts.len(),
-            format!("{of:?}").to_lowercase(),
+            of.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()),
         )
     });
     let mut sums = sums.lock().expect("no panic in it");
