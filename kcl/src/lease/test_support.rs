@@ -8,8 +8,12 @@ use kinesis_shard::{
     Checkpoint, Clock, ExtendedSequenceNumber, HashKeyRange, ListShardsError, SequenceNumber, Shard, ShardId,
 };
 
-use super::keeper::{ListShards, WhichShards};
-use super::{Lease, LeaseCounter, LeaseKey, NewLease, WorkerId};
+use super::calls::Calls;
+use super::held::{EndedLeases, Hands, HeldLease};
+use super::keeper::{ListShards, Syncs, WhichShards};
+use super::tenure::{Tenure, Terms};
+use super::{Lease, LeaseCounter, LeaseKey, MemoryLeaseStore, NewLease, WorkerId};
+use crate::event::Events;
 
 pub(crate) const D: Duration = Duration::from_secs(10);
 
@@ -52,6 +56,18 @@ pub(crate) fn even_shards(count: u32) -> Vec<Shard> {
     let ranges = HashKeyRange::even(count.try_into().unwrap());
     let shard = |(index, hash_key_range)| Shard { hash_key_range, ..shard(index, &[], true) };
     (0..).zip(ranges).map(shard).collect()
+}
+
+/// A lease that was taken just now, with this row, in a table of its own.
+pub(crate) fn holding(lease: Lease) -> HeldLease {
+    let (store, clock) = (MemoryLeaseStore::new(), Clock::default());
+    store.put_row(lease.clone());
+    let worker = lease.owner.clone().expect("held by somebody");
+    let terms = Terms { failover_time: D, renewal_interval: D / 3, clock_error_ppm: 10_000 };
+    let tenure = Tenure::taken(worker.clone(), terms, lease, clock.now());
+    let calls = Calls::new(Arc::new(store), clock, D / 5, 1);
+    let syncs = Arc::new(Syncs::new(calls.clone(), Events::default(), false));
+    HeldLease::new(Hands { worker, calls, syncs, ended: Arc::new(EndedLeases::default()) }, tenure, 1)
 }
 
 /// As if `time` had passed since then while `now` stayed: earlier, but not before `oldest`.

@@ -30,6 +30,8 @@
 mod world;
 
 mod delivery;
+mod each_call;
+mod edges;
 mod fan_out;
 mod handover;
 mod handover_steps;

@@ -15,6 +15,11 @@ use kinesis_shard::{AggregatedRecordWriter, Payload, parse_aggregated};
 use kinesis_sim::Sim;
 use tokio::time::Instant;
 
+mod recorder;
+
+pub(crate) use recorder::Nobody;
+use recorder::Recorder;
+
 pub(crate) const STREAM: &str = "orders";
 
 /// One call of a processor.
@@ -75,6 +80,8 @@ pub(crate) struct World {
     script: Arc<Script>,
     /// Calls of `shard_ended` and `shutdown_requested` that go without a checkpoint first.
     pub(crate) unacknowledged_ends: Arc<Mutex<u32>>,
+    /// How long `initialize` takes.
+    pub(crate) initialize_takes: Arc<Mutex<Duration>>,
     producer: Client,
 }
 
@@ -102,6 +109,7 @@ impl World {
             pending: Arc::default(),
             script: Arc::new(script),
             unacknowledged_ends: Arc::default(),
+            initialize_takes: Arc::default(),
         }
     }
 
@@ -278,33 +286,6 @@ impl World {
     }
 }
 
-/// Writes every call down and does as the script says.
-struct Recorder {
-    world: World,
-    worker: String,
-    tenure: usize,
-    stream: Arc<str>,
-    shard: ShardId,
-}
-
-impl Recorder {
-    fn note(&self, kind: Kind) {
-        let (worker, stream, shard) = (self.worker.clone(), Arc::clone(&self.stream), self.shard.clone());
-        let event = Event { at: Instant::now(), worker, tenure: self.tenure, stream, shard, kind };
-        self.world.log.lock().unwrap().push(event);
-    }
-
-    async fn end(&self, checkpointer: &Checkpointer) -> Result<(), BoxError> {
-        let skip = {
-            let mut left = self.world.unacknowledged_ends.lock().unwrap();
-            let skip = *left > 0;
-            *left = left.saturating_sub(1);
-            skip
-        };
-        if skip { Ok(()) } else { Ok(checkpointer.checkpoint().await?) }
-    }
-}
-
 pub(crate) fn text_of(record: &UserRecord) -> String {
     String::from_utf8_lossy(record.data()).into_owned()
 }
@@ -312,82 +293,4 @@ pub(crate) fn text_of(record: &UserRecord) -> String {
 /// The texts `from..to`, padded so that they sort.
 pub(crate) fn texts(from: u32, to: u32) -> Vec<String> {
     (from..to).map(|index| format!("uid-{index:05}")).collect()
-}
-
-#[kcl::async_trait]
-impl RecordProcessor for Recorder {
-    async fn initialize(&mut self, input: InitializationInput) -> Result<(), BoxError> {
-        self.note(Kind::Initialize(input.checkpoint));
-        if let Some(pending) = input.pending_checkpoint {
-            let found = (pending.checkpoint, pending.state.map(|state| state.to_vec()));
-            self.world.pending.lock().unwrap().push(found);
-        }
-        Ok(())
-    }
-
-    async fn process_records(&mut self, input: ProcessRecordsInput) -> Result<(), BoxError> {
-        for record in input.records.iter() {
-            let (position, text) = (record.position(), text_of(record));
-            self.note(Kind::Record { position, text, attempt: input.attempt });
-        }
-        match (self.world.script)(&input)? {
-            Act::CheckpointBatch => input.checkpointer.checkpoint().await?,
-            Act::CheckpointEachRecord => {
-                for record in input.records.iter() {
-                    input.checkpointer.checkpoint_at(record).await?;
-                }
-            }
-            Act::CheckpointAt(index) => {
-                if let Some(record) = input.records.get(index) {
-                    input.checkpointer.checkpoint_at(record).await?;
-                }
-            }
-            Act::Nothing => {}
-            Act::Prepare => {
-                let _prepared = input.checkpointer.prepare_checkpoint(Some("halfway".into())).await?;
-            }
-            Act::Take(time) => {
-                tokio::time::sleep(time).await;
-                input.checkpointer.checkpoint().await?;
-            }
-            Act::NeverReturn => std::future::pending().await,
-        }
-        Ok(())
-    }
-
-    async fn lease_lost(&mut self, _: LeaseLostInput) {
-        self.note(Kind::LeaseLost);
-    }
-
-    async fn shard_ended(&mut self, input: ShardEndedInput) -> Result<(), BoxError> {
-        self.note(Kind::ShardEnded);
-        self.end(&input.checkpointer).await
-    }
-
-    async fn shutdown_requested(&mut self, input: ShutdownRequestedInput) -> Result<(), BoxError> {
-        self.note(Kind::ShutdownRequested);
-        self.end(&input.checkpointer).await
-    }
-}
-
-/// The processor of a worker that never gets a shard.
-pub(crate) enum Nobody {}
-
-#[kcl::async_trait]
-impl RecordProcessor for Nobody {
-    async fn initialize(&mut self, _: InitializationInput) -> Result<(), BoxError> {
-        match *self {}
-    }
-    async fn process_records(&mut self, _: ProcessRecordsInput) -> Result<(), BoxError> {
-        match *self {}
-    }
-    async fn lease_lost(&mut self, _: LeaseLostInput) {
-        match *self {}
-    }
-    async fn shard_ended(&mut self, _: ShardEndedInput) -> Result<(), BoxError> {
-        match *self {}
-    }
-    async fn shutdown_requested(&mut self, _: ShutdownRequestedInput) -> Result<(), BoxError> {
-        match *self {}
-    }
 }

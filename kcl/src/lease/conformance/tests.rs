@@ -29,9 +29,10 @@ enum Bug {
     CountsMetaWrites,
     StampsWithoutWriting,
     CountsNudgesTwice,
+    CountsHandovers,
 }
 
-const BUGS: [(Bug, &str); 20] = [
+const BUGS: [(Bug, &str); 21] = [
     (Bug::ForgetsTheCounter, "take_is_conditional"),
     (Bug::RaisesByTwo, "renew_raises"),
     (Bug::RenewsDuringHandoff, "renew_sees_handoff"),
@@ -52,6 +53,7 @@ const BUGS: [(Bug, &str); 20] = [
     (Bug::CountsMetaWrites, "notes_keep_the_counter"),
     (Bug::StampsWithoutWriting, "stamps_come_with_the_write"),
     (Bug::CountsNudgesTwice, "nudges_are_counted"),
+    (Bug::CountsHandovers, "release_completes_handoff"),
 ];
 
 /// A store with one bug.
@@ -149,6 +151,9 @@ impl Broken {
             }
             (Bug::LosesChildren, Operation::Checkpoint { .. }) => after.children.clear(),
             (Bug::ReleaseKeepsTheOwner, Operation::Release { .. }) => after.owner.clone_from(&before.owner),
+            (Bug::CountsHandovers, Operation::Release { .. }) => {
+                after.owner_switches_since_checkpoint += u64::from(before.checkpoint_owner.is_some());
+            }
             (Bug::CountsNudgesTwice, Operation::UpdateMeta(update)) => {
                 after.nudges += u64::from(update.nudge);
             }
