@@ -39,6 +39,7 @@ mod identity;
 mod latest;
 mod leases;
 mod observing;
+mod options;
 mod pausing;
 mod processing;
 mod resharding;

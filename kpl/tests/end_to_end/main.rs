@@ -9,6 +9,15 @@ mod delivery;
 /// Splits and merges on the way.
 mod resharding;
 
+/// What a producer does not do.
+mod alone;
+
+/// Each option has an effect.
+mod options;
+
+/// Each remote call failing once.
+mod each_call;
+
 /// Memory, and waiting for it.
 mod bounds;
 
