@@ -88,6 +88,35 @@ fn one_lost_answer_costs_no_lease() {
     });
 }
 
+/// Reads that are seconds old, and every now and then an answer that is lost, so that somebody has to look whether a write
+/// landed: a row as it was before the write must not pass for the news of a loss.
+#[test]
+fn late_reads_cost_no_lease() {
+    for_each_seed("late_reads_cost_no_lease", |seeded: World| async move {
+        let (world, tables) = on_tables(World::with_shards(seeded.seed, 4));
+        let mut rng = world.rng("late");
+        tables.set_read_lag(Duration::from_millis(rng.random_range(500..5_000)));
+        let first = world.worker("worker-a", Plan::default()).await;
+        let second = world.worker("worker-b", Plan::default()).await;
+        let producer = world.producer(|config| config);
+        for round in 0..6 {
+            let one = tables.rule(Rule::operation("UpdateItem").times(1).then(Verdict::LoseAnswer));
+            for _ in 0..4 {
+                let tickets = world.put(&producer, 10).await;
+                world.answers(tickets).await;
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+            assert_eq!(one.hits(), 1, "round {round}");
+        }
+        world.until_delivered().await;
+        assert_eq!(leases_lost(&world), 0, "{}", tables.trace().join("\n"));
+        first.shutdown(Duration::from_secs(10)).await;
+        second.shutdown(Duration::from_secs(10)).await;
+        world.assert_complete();
+        assert_eq!(world.history.most_repeated_position(), 1);
+    });
+}
+
 #[test]
 fn crashes_and_reshards_on_late_reads_lose_nothing() {
     for_each_seed("crashes_and_reshards_on_late_reads_lose_nothing", |seeded: World| async move {
