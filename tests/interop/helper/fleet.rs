@@ -19,11 +19,11 @@ use rand::{RngExt, SeedableRng};
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
-use crate::check::{self, Check};
+use crate::check::Check;
 use crate::line::{self, Entry};
 use crate::split::split_all;
 use crate::worker::dynamodb;
-use crate::{Problem, Stream, put};
+use crate::{Problem, Stream, put, streams};
 
 const FAILOVER: Duration = Duration::from_secs(3);
 const APPLICATION: &str = "fleet";
@@ -94,15 +94,14 @@ impl Place {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<String, Problem> {
-    let mut fleet = Fleet::new(&arguments);
     let client = arguments.stream.client();
-    let name = arguments.stream.stream.as_str();
+    let mut fleet = Fleet::new(&arguments, streams::identifiers(&client, &arguments.stream).await?);
     // Records come all the time; they end when the comings and goings do.
     let put = arguments.directory.join("put");
     let enough = AtomicBool::new(false);
     let producing = put::put_until(&arguments.stream, &enough, 300, &put);
     let changing = async {
-        let outcome = fleet.come_and_go(&client, name).await;
+        let outcome = fleet.come_and_go(&client).await;
         enough.store(true, Ordering::Relaxed);
         outcome
     };
@@ -110,7 +109,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<String, Problem> {
     let (produced, ()) = (produced?, changed?);
     // Everybody comes back, and what is left is drained.
     fleet.start_all().await?;
-    let lineage = check::lineage(&client, name).await?;
+    let lineage = streams::lineage(&client, &arguments.stream).await?;
     let drained = fleet.drain(&put, &lineage).await;
     let leases = fleet.leases_in_good_hands().await;
     fleet.stop_all().await?;
@@ -123,6 +122,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<String, Problem> {
 
 struct Fleet<'a> {
     arguments: &'a Arguments,
+    /// The streams, as Java workers are told them.
+    java_streams: String,
     places: Vec<Place>,
     store: DynamoDbLeaseStore,
     rng: SmallRng,
@@ -134,13 +135,14 @@ struct Fleet<'a> {
 }
 
 impl<'a> Fleet<'a> {
-    fn new(arguments: &'a Arguments) -> Self {
+    fn new(arguments: &'a Arguments, java_streams: String) -> Self {
         let places = [Kind::Java, Kind::Rust]
             .into_iter()
             .flat_map(|kind| (0..OF_A_KIND).map(move |index| Place { kind, index, ran: 0, running: None }))
             .collect();
         Self {
             arguments,
+            java_streams,
             places,
             store: DynamoDbLeaseStore::new(&dynamodb(&arguments.dynamodb), APPLICATION),
             rng: SmallRng::seed_from_u64(arguments.seed),
@@ -150,7 +152,7 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    async fn come_and_go(&mut self, client: &Client, stream: &str) -> Result<(), Problem> {
+    async fn come_and_go(&mut self, client: &Client) -> Result<(), Problem> {
         self.start_all().await?;
         self.until_each_kind_delivers().await?;
         let (began, whole) = (now(), Duration::from_secs(self.arguments.seconds));
@@ -162,7 +164,9 @@ impl<'a> Fleet<'a> {
             }
             self.change().await?;
             if !split && began.elapsed() > whole / 3 {
-                split_all(client, stream).await?;
+                for stream in self.arguments.stream.names() {
+                    split_all(client, stream).await?;
+                }
                 self.tell("every shard is split");
                 split = true;
             }
@@ -196,7 +200,7 @@ impl<'a> Fleet<'a> {
             Kind::Java => {
                 let mut command = Command::new(java.first().ok_or("no command for Java")?);
                 command.args(java.iter().skip(1));
-                command.args([&stream.endpoint, dynamodb, &stream.stream, APPLICATION, &worker]);
+                command.args([&stream.endpoint, dynamodb, &self.java_streams, APPLICATION, &worker]);
                 command.args(["polling".as_ref(), out.as_os_str(), failover.as_ref()]);
                 command
             }

@@ -12,6 +12,7 @@ mod line;
 mod put;
 mod scan;
 mod split;
+mod streams;
 mod worker;
 
 use std::process::ExitCode;
@@ -46,7 +47,7 @@ pub(crate) struct Stream {
     /// Where the server listens, as <http://127.0.0.1:4567>.
     #[arg(long)]
     endpoint: String,
-    /// The stream's name.
+    /// The stream's name; where several are possible, their names with commas between them.
     #[arg(long)]
     stream: String,
 }
@@ -64,6 +65,10 @@ pub(crate) struct StreamOption {
 impl Stream {
     fn client(&self) -> Client {
         client(&self.endpoint)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.stream.split(',')
     }
 }
 

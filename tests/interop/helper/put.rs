@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use aws_sdk_kinesis::Client;
 use kinesis_shard::HashKey;
 use kpl::{Producer, ProducerConfig, Ticket, UserRecord};
 use tokio::time::Interval;
@@ -37,34 +38,54 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<String, Problem> {
     let client = arguments.stream.client();
-    let mut writer = Writer::start(&arguments.stream, arguments.per_second)?;
+    let mut writer = Writer::start(&client, &arguments.stream.stream, arguments.per_second)?;
     for number in 0..arguments.count {
         if arguments.split_after == Some(number) {
             split_all(&client, &arguments.stream.stream).await?;
         }
         writer.put(arguments.first + number).await?;
     }
-    writer.finish(&arguments.out).await
+    writer.finish(&mut BufWriter::new(File::create(&arguments.out)?)).await
 }
 
-/// Puts until it is told that it is enough.
+/// Puts into each stream until it is told that it is enough. Of several streams the file names `stream/shard`.
 pub(crate) async fn put_until(
-    stream: &Stream,
+    streams: &Stream,
     enough: &AtomicBool,
     per_second: u32,
     out: &Path,
 ) -> Result<String, Problem> {
-    let mut writer = Writer::start(stream, per_second)?;
-    for number in 0.. {
+    let client = streams.client();
+    let names: Vec<&str> = streams.names().collect();
+    let mut writers = Vec::new();
+    for name in &names {
+        let mut writer = Writer::start(&client, name, per_second)?;
+        if names.len() > 1 {
+            writer.prefix = format!("{name}/");
+        }
+        writers.push(writer);
+    }
+    // No two records are alike in all streams together.
+    let step = u32::try_from(writers.len())?;
+    for number in (0..).step_by(writers.len()) {
         if enough.load(Ordering::Relaxed) {
             break;
         }
-        writer.put(number).await?;
+        for (writer, which) in writers.iter_mut().zip(0..step) {
+            writer.put(number + which).await?;
+        }
     }
-    writer.finish(out).await
+    let mut summaries = Vec::new();
+    let mut out = BufWriter::new(File::create(out)?);
+    for writer in writers {
+        summaries.push(writer.finish(&mut out).await?);
+    }
+    Ok(summaries.join("; "))
 }
 
 struct Writer {
+    /// What stands before a shard's name in the file.
+    prefix: String,
     producer: Producer,
     tickets: Vec<(UserRecord, Ticket)>,
     tick: Interval,
@@ -72,11 +93,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(stream: &Stream, per_second: u32) -> Result<Self, Problem> {
+    fn start(client: &Client, stream: &str, per_second: u32) -> Result<Self, Problem> {
         // Small aggregates, so that there are many of them.
-        let config = ProducerConfig::new(stream.stream.as_str()).with_aggregation_max_size(4_096);
+        let config = ProducerConfig::new(stream).with_aggregation_max_size(4_096);
         Ok(Self {
-            producer: Producer::start(&stream.client(), config)?,
+            prefix: String::new(),
+            producer: Producer::start(client, config)?,
             tickets: Vec::new(),
             tick: tokio::time::interval(Duration::from_millis(20)),
             in_one_tick: usize::try_from(per_second / 50)?.max(1),
@@ -98,14 +120,13 @@ impl Writer {
     }
 
     /// Waits for every answer and writes down what was delivered where.
-    async fn finish(self, out: &Path) -> Result<String, Problem> {
-        let mut out = BufWriter::new(File::create(out)?);
+    async fn finish(self, out: &mut impl Write) -> Result<String, Problem> {
         let (count, mut aggregated) = (self.tickets.len(), 0);
         for (record, ticket) in self.tickets {
             let delivered = ticket.await?;
             aggregated += u32::from(delivered.sub_sequence_number > 0);
             let line = Line {
-                shard: delivered.shard_id.to_string(),
+                shard: format!("{}{}", self.prefix, delivered.shard_id),
                 sequence_number: delivered.sequence_number,
                 sub_sequence_number: Some(delivered.sub_sequence_number),
                 key: record.partition_key().to_owned(),

@@ -1,4 +1,5 @@
-//! A worker of `kcl` on a lease table in DynamoDB, which writes down every record it is given; SIGTERM stops it cleanly.
+//! A worker of `kcl` on a lease table in DynamoDB, which writes down every record it is given; SIGTERM stops it cleanly. Given
+//! several streams it reads all of them, and writes `stream/shard` where it writes the shard of one.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -12,10 +13,11 @@ use aws_credential_types::Credentials;
 use kcl::lease::DynamoDbLeaseStore;
 use kcl::{
     BoxError, ConsumerConfig, InitializationInput, LeaseLostInput, ProcessRecordsInput, RecordProcessor,
-    Scheduler, ShardEndedInput, ShardId, ShutdownRequestedInput,
+    Scheduler, ShardEndedInput, ShutdownRequestedInput, StreamSet,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::line::Line;
 use crate::scan::line;
 use crate::{Problem, Stream};
 
@@ -44,17 +46,22 @@ pub(crate) async fn run(arguments: Arguments) -> Result<String, Problem> {
     let mut stop = signal(SignalKind::terminate())?;
     let out =
         Recorder(Arc::new(Mutex::new(OpenOptions::new().create(true).append(true).open(&arguments.out)?)));
-    let config = ConsumerConfig::new(
-        arguments.application.as_str(),
-        arguments.stream.stream.as_str(),
-        arguments.worker.as_str(),
-    )
+    let streams: Vec<&str> = arguments.stream.names().collect();
+    let (application, worker) = (arguments.application.as_str(), arguments.worker.as_str());
+    let config = match streams.as_slice() {
+        [stream] => ConsumerConfig::new(application, *stream, worker),
+        several => ConsumerConfig::multi_stream(application, StreamSet::new(several.iter().copied()), worker),
+    }
     .with_failover_time(Duration::from_millis(arguments.failover_millis))
     .with_shard_sync_interval(Duration::from_secs(5))
     .with_parent_shard_poll_interval(Duration::from_millis(500))
     .with_idle_time_between_reads(Duration::from_millis(250));
     let store = DynamoDbLeaseStore::new(&dynamodb(&arguments.dynamodb), arguments.application.as_str());
-    let factory = move |shard: kcl::StreamShard| Processor { shard: shard.shard_id, out: out.clone() };
+    let is_one = streams.len() == 1;
+    let factory = move |shard: kcl::StreamShard| Processor {
+        shard: if is_one { shard.shard_id.to_string() } else { shard.to_string() },
+        out: out.clone(),
+    };
     let scheduler = Scheduler::start(&arguments.stream.client(), config, Arc::new(store), factory).await?;
     tokio::select! {
         biased; // the signal first: it is the ordinary end
@@ -87,7 +94,8 @@ impl Recorder {
 }
 
 struct Processor {
-    shard: ShardId,
+    /// With its stream, if there are several: `stream/shard`.
+    shard: String,
     out: Recorder,
 }
 
@@ -102,7 +110,7 @@ impl RecordProcessor for Processor {
     async fn process_records(&mut self, input: ProcessRecordsInput) -> Result<(), BoxError> {
         let mut text = String::new();
         for record in input.records.iter() {
-            text.push_str(&line(record).to_string());
+            text.push_str(&Line { shard: self.shard.clone(), ..line(record) }.to_string());
             text.push('\n');
         }
         self.out.write(&text)?;

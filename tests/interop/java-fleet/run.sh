@@ -7,7 +7,8 @@
 # Usage: tests/interop/java-fleet/run.sh (see ../common.sh for the variables it takes)
 #   FLEET_SECONDS=<n>  for how long workers come and go once both kinds deliver (default: 40; the long form is 600)
 #   FLEET_SEED=<n>     decides who comes and goes when (default: 1)
-name=java-fleet
+#   FLEET_STREAMS=<n>  how many streams the application reads, with Java's keys for several (default: 1)
+name=${name:-java-fleet}
 . "$(dirname "$0")/../common.sh"
 . "$(dirname "$0")/../java/build.sh"
 . "$(dirname "$0")/../helper/build.sh"
@@ -16,12 +17,23 @@ build_java kcl 2.7.2
 build_helper
 dynamodb=$("$root/tests/interop/dynamodb/start.sh" "$scratch") || { [ $? = 75 ] && exit 0; exit 1; }
 later_stop "$(cat "$scratch/dynamodb.pid")"
-start_server --state-delay-ms 300 --stream fleet:4
+streams=fleet
+set -- --stream fleet:4
+if [ "${FLEET_STREAMS:-1}" -gt 1 ]; then
+    streams=
+    set --
+    while [ $# -lt $((FLEET_STREAMS * 2)) ]; do
+        stream=fleet-$(($# / 2 + 1))
+        streams=$streams${streams:+,}$stream
+        set -- "$@" --stream "$stream:2"
+    done
+fi
+start_server --state-delay-ms 300 "$@"
 
 mkdir "$scratch/fleet"
 # Unquoted on purpose: $java is a command with its options.
 # shellcheck disable=SC2086
-"$helper" fleet --endpoint "$endpoint" --stream fleet --dynamodb "http://127.0.0.1:$dynamodb" \
+"$helper" fleet --endpoint "$endpoint" --stream "$streams" --dynamodb "http://127.0.0.1:$dynamodb" \
     --seconds "${FLEET_SECONDS:-40}" --seed "${FLEET_SEED:-1}" --directory "$scratch/fleet" -- \
     $java -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$classpath" KclWorker \
     >"$scratch/out" 2>"$scratch/err" || {

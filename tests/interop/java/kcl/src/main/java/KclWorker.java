@@ -5,7 +5,9 @@ import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.Arrays;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.concurrent.TimeUnit;
 import software.amazon.awssdk.auth.credentials.AwsBasicCredentials;
 import software.amazon.awssdk.auth.credentials.StaticCredentialsProvider;
@@ -18,6 +20,8 @@ import software.amazon.kinesis.common.ConfigsBuilder;
 import software.amazon.kinesis.common.InitialPositionInStream;
 import software.amazon.kinesis.common.InitialPositionInStreamExtended;
 import software.amazon.kinesis.common.KinesisClientUtil;
+import software.amazon.kinesis.common.StreamConfig;
+import software.amazon.kinesis.common.StreamIdentifier;
 import software.amazon.kinesis.coordinator.CoordinatorConfig;
 import software.amazon.kinesis.coordinator.Scheduler;
 import software.amazon.kinesis.exceptions.InvalidStateException;
@@ -28,9 +32,13 @@ import software.amazon.kinesis.lifecycle.events.ProcessRecordsInput;
 import software.amazon.kinesis.lifecycle.events.ShardEndedInput;
 import software.amazon.kinesis.lifecycle.events.ShutdownRequestedInput;
 import software.amazon.kinesis.metrics.NullMetricsFactory;
-import software.amazon.kinesis.processor.ShardRecordProcessor;
-import software.amazon.kinesis.processor.SingleStreamTracker;
+import software.amazon.kinesis.processor.FormerStreamsLeasesDeletionStrategy;
+import software.amazon.kinesis.processor.MultiStreamTracker;
 import software.amazon.kinesis.processor.RecordProcessorCheckpointer;
+import software.amazon.kinesis.processor.ShardRecordProcessor;
+import software.amazon.kinesis.processor.ShardRecordProcessorFactory;
+import software.amazon.kinesis.processor.SingleStreamTracker;
+import software.amazon.kinesis.processor.StreamTracker;
 import software.amazon.kinesis.retrieval.KinesisClientRecord;
 import software.amazon.kinesis.retrieval.RetrievalSpecificConfig;
 import software.amazon.kinesis.retrieval.fanout.FanOutConfig;
@@ -38,6 +46,9 @@ import software.amazon.kinesis.retrieval.polling.PollingConfig;
 
 /** A worker of the Java KCL that writes down every record it is given, in the lines of ../helper/line.rs. */
 public final class KclWorker {
+    private static final InitialPositionInStreamExtended FROM_THE_BEGINNING =
+            InitialPositionInStreamExtended.newInitialPosition(InitialPositionInStream.TRIM_HORIZON);
+
     private final Writer out;
 
     private KclWorker(Path out) throws IOException {
@@ -46,12 +57,14 @@ public final class KclWorker {
 
     /**
      * Arguments: the endpoints of Kinesis and DynamoDB, the stream, the application, the worker, polling or fanout, the
-     * file to write, the failover time in milliseconds.
+     * file to write, the failover time in milliseconds. Several streams, with commas between them, are each
+     * account:stream:epoch; they are polled, and their shards written down as stream/shard.
      */
     public static void main(String[] arguments) throws Exception {
         URI kinesisEndpoint = URI.create(arguments[0]);
         URI dynamoEndpoint = URI.create(arguments[1]);
         String stream = arguments[2];
+        boolean several = stream.contains(",");
         String application = arguments[3];
         String worker = arguments[4];
         boolean fanOut = arguments[5].equals("fanout");
@@ -63,13 +76,13 @@ public final class KclWorker {
         DynamoDbAsyncClient dynamo = at(dynamoEndpoint, DynamoDbAsyncClient.builder()).build();
         CloudWatchAsyncClient unused = at(dynamoEndpoint, CloudWatchAsyncClient.builder()).build();
 
-        ConfigsBuilder configs = new ConfigsBuilder(
-                new SingleStreamTracker(stream, InitialPositionInStreamExtended.newInitialPosition(
-                        InitialPositionInStream.TRIM_HORIZON)),
-                application, kinesis, dynamo, unused, worker, () -> recorder.new Processor());
+        StreamTracker streams = several ? new Streams(stream) : new SingleStreamTracker(stream, FROM_THE_BEGINNING);
+        ConfigsBuilder configs =
+                new ConfigsBuilder(streams, application, kinesis, dynamo, unused, worker, recorder.new Processors());
         RetrievalSpecificConfig retrieval = fanOut
                 ? new FanOutConfig(kinesis).streamName(stream).applicationName(application)
-                : new PollingConfig(stream, kinesis).idleTimeBetweenReadsInMillis(250);
+                : (several ? new PollingConfig(kinesis) : new PollingConfig(stream, kinesis))
+                        .idleTimeBetweenReadsInMillis(250);
         // Shorter than the defaults, so that a test is not mostly waiting.
         Scheduler scheduler = new Scheduler(
                 configs.checkpointConfig(),
@@ -120,12 +133,51 @@ public final class KclWorker {
         }
     }
 
+    /** The same streams all the time, and what was read of others stays in the table. */
+    private static final class Streams implements MultiStreamTracker {
+        private final List<StreamConfig> streams;
+
+        private Streams(String identifiers) {
+            streams = Arrays.stream(identifiers.split(","))
+                    .map(one -> new StreamConfig(StreamIdentifier.multiStreamInstance(one), FROM_THE_BEGINNING))
+                    .toList();
+        }
+
+        @Override
+        public List<StreamConfig> streamConfigList() {
+            return streams;
+        }
+
+        @Override
+        public FormerStreamsLeasesDeletionStrategy formerStreamsLeasesDeletionStrategy() {
+            return new FormerStreamsLeasesDeletionStrategy.NoLeaseDeletionStrategy();
+        }
+    }
+
+    private final class Processors implements ShardRecordProcessorFactory {
+        @Override
+        public ShardRecordProcessor shardRecordProcessor() {
+            return new Processor("");
+        }
+
+        @Override
+        public ShardRecordProcessor shardRecordProcessor(StreamIdentifier stream) {
+            // Only one of several streams has the account.
+            return new Processor(stream.accountIdOptional().isPresent() ? stream.streamName() + "/" : "");
+        }
+    }
+
     private final class Processor implements ShardRecordProcessor {
+        private final String prefix;
         private String shard;
+
+        private Processor(String prefix) {
+            this.prefix = prefix;
+        }
 
         @Override
         public void initialize(InitializationInput input) {
-            shard = input.shardId();
+            shard = prefix + input.shardId();
             write("# begin " + shard + " " + input.extendedSequenceNumber() + "\n");
         }
 
