@@ -11,6 +11,7 @@
 # creation, nor indexes that are added later. Why not DynamoDB Local: its licence is the vendor's own.
 #   DYNAMODB_LIFETIME=<seconds>   it ends by itself after that, whatever became of its caller (default: 1800)
 #   DYNAMODB_PORT=<port>          a fixed port, to start again where a first one was (default: any free port)
+#   DYNAMODB_REQUESTS=<file>      a line for each request is appended to it: milliseconds since 1970, operation, table
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
