@@ -5,18 +5,22 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use kinesis_shard::{Checkpoint, ExtendedSequenceNumber, SequenceNumber, ShardId};
 
 use crate::board::StuckWhy;
-use crate::lease::WorkerId;
+use crate::config::InitialPosition;
+use crate::lease::{LeaseKey, WorkerId};
 
 // Where events go.
 mod sink;
 
 // An event in words.
 mod text;
+
+// How much an event matters, and what it is about.
+mod subject;
 
 pub(crate) use sink::Events;
 pub use sink::{EventReceiver, EventSink};
@@ -123,6 +127,16 @@ pub enum ConsumerEvent {
         shard: StreamShard,
         /// Behind this checkpoint.
         checkpoint: Checkpoint,
+    },
+    /// The shard begins at the time that was configured when its lease was made, and that time is not what is configured now.
+    /// Delete the lease, or use another application name, to begin elsewhere.
+    StartTimeStays {
+        /// The shard.
+        shard: StreamShard,
+        /// Where it begins.
+        begins_at: SystemTime,
+        /// What is configured now.
+        configured: InitialPosition,
     },
     /// Every record was processed and the end is stored.
     ShardEnded {
@@ -305,6 +319,14 @@ pub enum ConsumerEvent {
         /// What the store said.
         error: Arc<str>,
     },
+    /// The lease table has leases of an application of another form beside those of this one: of one stream beside several, or
+    /// the other way round. Nobody here goes on where they stand. Delete them once no worker of that form runs any more.
+    LeasesOfAnotherForm {
+        /// How many, finished ones left out.
+        count: usize,
+        /// One of them.
+        example: LeaseKey,
+    },
     /// A row of the lease table holds no lease that can be read: its shard is not read until it is corrected.
     LeaseUnreadable {
         /// Which one, and what is wrong with it.
@@ -315,74 +337,4 @@ pub enum ConsumerEvent {
         /// Why.
         error: Arc<str>,
     },
-}
-
-impl ConsumerEvent {
-    /// How much it matters; also the level at which it is logged.
-    pub fn severity(&self) -> Severity {
-        match self {
-            Self::LeaseTaken { .. }
-            | Self::LeaseAskedFor { .. }
-            | Self::LeaseHandedOver { .. }
-            | Self::LeaseReleased { .. }
-            | Self::LeaseCreated { hole: false, .. }
-            | Self::LeaseDeleted { .. }
-            | Self::StreamFollowed { .. }
-            | Self::StreamLeft { .. }
-            | Self::ShardStarted { .. }
-            | Self::ShardEnded { .. }
-            | Self::ShardMovesAgain { .. } => Severity::Info,
-            Self::GapBelowRetention { .. }
-            | Self::OvertakenByRetention { .. }
-            | Self::LatestReopened { .. }
-            | Self::ShardVanished { .. }
-            | Self::StreamVanished { .. }
-            | Self::StreamReplaced { .. }
-            | Self::AggregateOutOfRange { .. }
-            | Self::BatchSkipped { .. }
-            | Self::LeaseUnreadable { .. }
-            | Self::WorkerFailed { .. } => Severity::Error,
-            _ => Severity::Warning,
-        }
-    }
-
-    /// The shard that it is about, if it is about one.
-    pub fn shard(&self) -> Option<&StreamShard> {
-        match self {
-            Self::LeaseTaken { shard, .. }
-            | Self::LeaseLost { shard, .. }
-            | Self::LeaseAskedFor { shard, .. }
-            | Self::LeaseHandedOver { shard, .. }
-            | Self::LeaseReleased { shard }
-            | Self::LeaseCreated { shard, .. }
-            | Self::LeaseDeleted { shard }
-            | Self::ShardStarted { shard, .. }
-            | Self::ShardEnded { shard, .. }
-            | Self::GapBelowRetention { shard, .. }
-            | Self::OvertakenByRetention { shard, .. }
-            | Self::LatestReopened { shard }
-            | Self::ShardVanished { shard }
-            | Self::BrokenAggregate { shard, .. }
-            | Self::AggregateOutOfRange { shard, .. }
-            | Self::ReadFailed { shard, .. }
-            | Self::SubscriptionCut { shard, .. }
-            | Self::ProcessorFailed { shard, .. }
-            | Self::EndNotAcknowledged { shard, .. }
-            | Self::BatchSkipped { shard, .. }
-            | Self::ShardGivenUp { shard, .. }
-            | Self::CheckpointFailed { shard, .. }
-            | Self::ProcessorSlow { shard, .. }
-            | Self::ShardStuck { shard, .. }
-            | Self::ShardMovesAgain { shard, .. } => Some(shard),
-            Self::StreamVanished { .. }
-            | Self::StreamReplaced { .. }
-            | Self::StreamFollowed { .. }
-            | Self::StreamLeft { .. }
-            | Self::StreamNotReadable { .. }
-            | Self::ShardSyncFailed { .. }
-            | Self::LeaseTableUnreadable { .. }
-            | Self::LeaseUnreadable { .. }
-            | Self::WorkerFailed { .. } => None,
-        }
-    }
 }

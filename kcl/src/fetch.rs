@@ -48,7 +48,8 @@ impl ReadFrom {
     /// Where a tenure starts; `None` if the shard has been read to its end.
     ///
     /// A sequence number is opened *at*, not after: the rest of an aggregate may still be undelivered.
-    /// `LATEST` is what it was when an earlier tenure first opened it, if it wrote that down.
+    /// `LATEST` is what it was when an earlier tenure first opened it, and `AT_TIMESTAMP` what it was when the lease was made,
+    /// if that is written down.
     pub(crate) fn start(
         checkpoint: Checkpoint,
         pinned: Option<SystemTime>,
@@ -57,10 +58,10 @@ impl ReadFrom {
         match checkpoint {
             Checkpoint::TrimHorizon => Some(Self::TrimHorizon),
             Checkpoint::Latest => Some(pinned.map_or(Self::Latest, Self::AtTimestamp)),
-            Checkpoint::AtTimestamp => Some(match initial {
-                InitialPosition::AtTimestamp(time) => Self::AtTimestamp(time),
-                // The row asks for a time that is no longer configured: reading too much is the safe side.
-                InitialPosition::TrimHorizon | InitialPosition::Latest => Self::TrimHorizon,
+            Checkpoint::AtTimestamp => Some(match (pinned, initial) {
+                (Some(time), _) | (None, InitialPosition::AtTimestamp(time)) => Self::AtTimestamp(time),
+                // The row asks for a time that nobody knows any more: reading too much is the safe side.
+                (None, InitialPosition::TrimHorizon | InitialPosition::Latest) => Self::TrimHorizon,
             }),
             Checkpoint::At(_) if kinesis_shard::planted("a tenure starts at the newest record") => {
                 Some(Self::Latest)
@@ -347,11 +348,17 @@ mod tests {
         ];
         for (checkpoint, initial, expected) in table {
             assert_eq!(ReadFrom::start(checkpoint, None, initial), expected, "{checkpoint:?} {initial:?}");
-            if checkpoint != Checkpoint::Latest {
+            if !matches!(checkpoint, Checkpoint::Latest | Checkpoint::AtTimestamp) {
                 assert_eq!(ReadFrom::start(checkpoint, Some(time), initial), expected, "{checkpoint:?}");
             }
         }
-        let pinned = ReadFrom::start(Checkpoint::Latest, Some(time), InitialPosition::Latest);
-        assert_eq!(pinned, Some(ReadFrom::AtTimestamp(time)));
+        // What is written down stands, whatever is configured by now.
+        let later = InitialPosition::AtTimestamp(time + Duration::from_mins(1));
+        for initial in [InitialPosition::Latest, InitialPosition::TrimHorizon, later] {
+            for checkpoint in [Checkpoint::Latest, Checkpoint::AtTimestamp] {
+                let pinned = ReadFrom::start(checkpoint, Some(time), initial);
+                assert_eq!(pinned, Some(ReadFrom::AtTimestamp(time)), "{checkpoint:?} {initial:?}");
+            }
+        }
     }
 }

@@ -275,8 +275,8 @@ pub struct Lease {
     pub hash_key_range: Option<HashKeyRange>,
     /// During a hand-over: the old owner, who still may renew and checkpoint.
     pub checkpoint_owner: Option<WorkerId>,
-    /// What the checkpoint `LATEST` means for this lease, once its first iterator was opened: milliseconds since the
-    /// epoch of the service's clock.
+    /// What the checkpoint `LATEST` or `AT_TIMESTAMP` means for this lease, milliseconds since the epoch of the service's
+    /// clock: when its first iterator was opened, or the time that was configured when the lease was made.
     pub latest_pinned_at: Option<u64>,
     /// Which stream it is of: ARN and creation, `<arn>@<seconds since the epoch>`, if a worker of this library wrote it down.
     pub stream: Option<Arc<str>>,
@@ -300,7 +300,7 @@ impl Lease {
             children: Vec::new(),
             hash_key_range: new.hash_key_range,
             checkpoint_owner: None,
-            latest_pinned_at: None,
+            latest_pinned_at: new.pinned_at,
             stream: new.stream,
             stamp: None,
             nudges: 0,
@@ -342,6 +342,8 @@ pub struct NewLease {
     pub hash_key_range: Option<HashKeyRange>,
     /// Which stream it is of; workers fill it in.
     pub stream: Option<Arc<str>>,
+    /// What `AT_TIMESTAMP` means for it, milliseconds since the epoch: [`Lease::latest_pinned_at`]. Workers fill it in.
+    pub pinned_at: Option<u64>,
 }
 
 impl NewLease {
@@ -356,7 +358,7 @@ impl NewLease {
         parents.dedup();
         let late = kinesis_shard::planted("a child is read from its newest record");
         let checkpoint = if late { Checkpoint::Latest } else { Checkpoint::TrimHorizon };
-        Self { key, checkpoint, parents, hash_key_range: range, stream: None }
+        Self { key, checkpoint, parents, hash_key_range: range, stream: None, pinned_at: None }
     }
 }
 
@@ -378,7 +380,8 @@ pub struct MetaUpdate {
     pub children: Option<Vec<ShardId>>,
     /// Which hash keys the shard takes.
     pub hash_key_range: Option<HashKeyRange>,
-    /// What `LATEST` means, in milliseconds since the epoch. The first note stays: a later one would skip records.
+    /// What `LATEST` or `AT_TIMESTAMP` means, in milliseconds since the epoch. The first note stays: a later one would skip
+    /// records.
     pub latest_pinned_at: Option<u64>,
     /// Which stream the lease is of. The first note stays: a table belongs to one stream.
     pub stream: Option<Arc<str>>,

@@ -107,8 +107,9 @@ impl Scheduler {
     /// `store` is where the workers of the application meet. `factory` makes one processor per shard gained.
     ///
     /// # Errors
-    /// When the configuration is not valid, the store cannot be used, its leases are of another stream or of an earlier one
-    /// of the same name, or the stream does not exist or may not be read. What may pass by itself (throttling, a stream that
+    /// When the configuration is not valid, the store cannot be used, its leases are of another stream, of an earlier one
+    /// of the same name or of an application of another form (one stream, or several), or the stream does not exist or may not
+    /// be read. What may pass by itself (throttling, a stream that
     /// is being created) is not an error: the worker waits. If the question which stream the leases are of could not be
     /// answered at the start, it is asked again before anything is read, and a refusal comes from [`wait`](Self::wait).
     ///
@@ -132,7 +133,7 @@ impl Scheduler {
         let worker = Arc::new(Worker::new(Arc::clone(&config), Box::new(factory)));
         let settings = KeeperSettings { reports: worker.reports.clone(), ..settings(&config) };
         let readable = Arc::new(Readable::default());
-        let keeper = if config.streams.is_some() {
+        let mut keeper = if config.streams.is_some() {
             Keeper::of_several(store, config.clock.clone(), settings)
         } else {
             let transport = Arc::new(SdkTransport::new(client, &config));
@@ -146,15 +147,14 @@ impl Scheduler {
             let context = Arc::new(context);
             readable.insert("".into(), Arc::clone(&context));
             let listings = Arc::new(Listings { transport, context });
-            let mut keeper = Keeper::new(store, listings, config.clock.clone(), settings);
-            if prepared.is_ok() {
-                keeper.check().await.map_err(|error| match error {
-                    KeeperError::Store(source) => StartError::Store { application, source },
-                    KeeperError::Shards(error) => error.into(),
-                })?;
-            }
-            keeper
+            Keeper::new(store, listings, config.clock.clone(), settings)
         };
+        if prepared.is_ok() {
+            keeper.check().await.map_err(|error| match error {
+                KeeperError::Store(source) => StartError::Store { application, source },
+                KeeperError::Shards(error) => error.into(),
+            })?;
+        }
         let shared = Arc::new(Shared {
             worker,
             readable,

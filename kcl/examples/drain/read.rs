@@ -42,6 +42,7 @@ pub(crate) async fn make_leases(source: &Source<'_>) -> Outcome<()> {
                 parents: Vec::new(),
                 hash_key_range: Some(shard.hash_key_range),
                 stream: None,
+                pinned_at: None,
             })
             .await?;
     }

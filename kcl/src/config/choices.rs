@@ -13,7 +13,18 @@ pub enum InitialPosition {
     /// Only records put after the first iterator of the shard was opened.
     Latest,
     /// The first record that arrived at this time of the service's clock, or later.
+    ///
+    /// It is written down with each lease: whoever reads the shard first starts there, whatever is configured by then.
     AtTimestamp(SystemTime),
+}
+
+impl InitialPosition {
+    /// The time to start at, if it is one: milliseconds since the epoch, as a lease has it.
+    pub(crate) fn start_millis(self) -> Option<u64> {
+        let Self::AtTimestamp(time) = self else { return None };
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Some(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 /// How the records of a shard come to the worker.

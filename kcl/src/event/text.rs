@@ -1,8 +1,10 @@
 use std::fmt;
+use std::time::SystemTime;
 
 use kinesis_shard::{Checkpoint, ExtendedSequenceNumber, SequenceNumber};
 
 use super::{ConsumerEvent, ProcessorCall};
+use crate::config::InitialPosition;
 use crate::lease::WorkerId;
 
 impl fmt::Display for ProcessorCall {
@@ -26,6 +28,18 @@ fn at(checkpoint: &Checkpoint) -> String {
 
 fn place(position: &ExtendedSequenceNumber) -> String {
     format!("{}/{}", position.sequence_number, position.sub_sequence_number)
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn initial(position: &InitialPosition) -> String {
+    match position {
+        InitialPosition::TrimHorizon => "TRIM_HORIZON".to_owned(),
+        InitialPosition::Latest => "LATEST".to_owned(),
+        InitialPosition::AtTimestamp(time) => format!("{} s", seconds(*time)),
+    }
 }
 
 fn number(first: Option<&SequenceNumber>) -> String {
@@ -65,6 +79,13 @@ impl fmt::Display for ConsumerEvent {
             Self::ShardStarted { shard, checkpoint } => {
                 write!(f, "{shard} is read behind {}", at(checkpoint))
             }
+            Self::StartTimeStays { shard, begins_at, configured } => write!(
+                f,
+                "{shard} begins at the time of its lease, {} s after 1970, and not at {}, which is configured now: delete the \
+                 lease to begin elsewhere",
+                seconds(*begins_at),
+                initial(configured)
+            ),
             Self::ShardEnded { shard, children } => {
                 write!(f, "{shard} is processed to its end, {} shards follow", children.len())
             }
@@ -152,6 +173,11 @@ impl fmt::Display for ConsumerEvent {
             Self::LeaseTableUnreadable { error } => {
                 write!(f, "reading the lease table failed, it is repeated: {error}")
             }
+            Self::LeasesOfAnotherForm { count, example } => write!(
+                f,
+                "the lease table has {count} leases like {example} of an application of another form (one stream, or several) beside \
+                 those of this one: nobody here goes on where they stand; delete them once no such worker runs any more"
+            ),
             Self::LeaseUnreadable { error } => {
                 write!(f, "a lease is passed over, its shard is not read: {error}")
             }

@@ -61,9 +61,9 @@ impl Position {
         matches!(self.next(), ReadFrom::At(_) | ReadFrom::After(_))
     }
 
-    /// What `LATEST` means from now on.
+    /// What `LATEST` or `AT_TIMESTAMP` means from now on.
     pub(crate) fn pin(&mut self, at: SystemTime) {
-        if self.start == ReadFrom::Latest {
+        if matches!(self.start, ReadFrom::Latest | ReadFrom::AtTimestamp(_)) {
             self.start = ReadFrom::AtTimestamp(at);
         }
     }

@@ -64,6 +64,36 @@ pub(crate) fn contradiction_of_positions(leases: &[Lease], shards: &[Shard]) -> 
     ))
 }
 
+/// Leases of an application of another form: of several streams, found by one of one stream, or the other way round. Their keys
+/// differ, so that neither goes on where the other stood.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum OtherForm {
+    /// There are no others. Begun here, records between there and the initial position would be read again, or never.
+    Alone(String),
+    /// Somebody has decided to begin anew, or the fleet is of two minds.
+    Beside { count: usize, example: LeaseKey },
+}
+
+/// Finished leases do not count: nobody has to go on there.
+pub(crate) fn other_form(leases: &[Lease], several: bool) -> Option<OtherForm> {
+    let (other, own): (Vec<&Lease>, Vec<&Lease>) =
+        leases.iter().partition(|lease| is_single(lease) == several);
+    let mut left = other.into_iter().filter(|lease| !lease.is_finished());
+    let example = left.next()?.key.clone();
+    let anew = "to begin anew, delete the leases or use another application name";
+    Some(match (own.is_empty(), several) {
+        (false, _) => OtherForm::Beside { count: 1 + left.count(), example },
+        (true, false) => OtherForm::Alone(format!(
+            "its leases, like {example}, are of an application of several streams, and this one is of one stream: to go on where \
+             they stand, use ConsumerConfig::multi_stream with a set of this stream; {anew}"
+        )),
+        (true, true) => OtherForm::Alone(format!(
+            "its leases, like {example}, are of an application of one stream, and this one is of several: to go on where they \
+             stand, start it for one stream with ConsumerConfig::new; {anew}"
+        )),
+    })
+}
+
 /// Whether the positions have to tell.
 pub(crate) fn says_nothing(leases: &[Lease]) -> bool {
     leases.iter().any(|lease| is_single(lease) && lease.stream.is_none())
@@ -138,6 +168,30 @@ mod tests {
         assert_eq!(contradiction(&[lease.clone()], &of_stream(ORDERS, 2)), None);
         lease.stream = None;
         assert!(!says_nothing(&[lease.clone()]) && to_note(&[lease], &of_stream(ORDERS, 2)).is_empty());
+    }
+
+    #[test]
+    fn leases_of_the_other_form_alone_are_told_with_what_to_do_and_beside_others_with_their_number() {
+        let of_several = |index: u64| Lease {
+            key: LeaseKey::new(format!("123456789012:orders:1700000000:shardId-{index:012}")),
+            ..of(index, None)
+        };
+        let (one, many) = (of(0, None), of_several(0));
+        for (several, own, other) in [(false, &one, &many), (true, &many, &one)] {
+            assert_eq!(other_form(&[], several), None);
+            assert_eq!(other_form(std::slice::from_ref(own), several), None);
+            let Some(OtherForm::Alone(told)) = other_form(std::slice::from_ref(other), several) else {
+                panic!("{several}: nothing is told")
+            };
+            assert!(told.contains(other.key.as_str()) && told.contains("to begin anew"), "{told}");
+            assert_eq!(told.contains("multi_stream"), !several, "{told}");
+            let beside = OtherForm::Beside { count: 1, example: other.key.clone() };
+            assert_eq!(other_form(&[own.clone(), other.clone()], several), Some(beside));
+            let finished = Lease { checkpoint: Checkpoint::ShardEnd, ..other.clone() };
+            assert_eq!(other_form(&[finished], several), None, "nobody has to go on there");
+        }
+        let both = [many.clone(), of_several(1), one];
+        assert_eq!(other_form(&both, false), Some(OtherForm::Beside { count: 2, example: many.key }));
     }
 
     #[test]

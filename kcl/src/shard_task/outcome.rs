@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use kinesis_shard::Checkpoint;
 
@@ -83,6 +83,7 @@ impl ShardTask {
                 if called.call == Call::Done {
                     let checkpoint = self.lease.start().checkpoint;
                     self.tell(ConsumerEvent::ShardStarted { shard: self.shard().clone(), checkpoint });
+                    self.tell_of_another_start();
                 }
                 self.consumer.initialized(now, called.call);
             }
@@ -96,6 +97,18 @@ impl ShardTask {
             }
             Step::ShutdownRequested => self.consumer.shutdown_notified(now, called.call),
             _ => self.consumer.lease_lost_told(),
+        }
+    }
+
+    /// The configured start is another one than the lease was made with, and no checkpoint has come in between.
+    fn tell_of_another_start(&self) {
+        let (row, configured) = (self.lease.start(), self.context.config.initial_position);
+        let Some(millis) = row.latest_pinned_at.filter(|_| row.checkpoint == Checkpoint::AtTimestamp) else {
+            return;
+        };
+        if configured.start_millis() != Some(millis) {
+            let begins_at = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+            self.tell(ConsumerEvent::StartTimeStays { shard: self.shard().clone(), begins_at, configured });
         }
     }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use kinesis_shard::ListShardsError;
+use kinesis_shard::{Checkpoint, ListShardsError};
 
 use super::Context;
 use crate::fetch::{FetchAnswer, FetchStep, Listing, Pushed, ReadError, ReadFrom};
@@ -13,7 +13,7 @@ pub(super) struct Read {
     pub(super) answer: FetchAnswer,
     /// The subscription, if it is open still.
     pub(super) subscription: Option<Box<dyn EventStream>>,
-    /// What `LATEST` means from now on, if that was found out.
+    /// What `LATEST` or `AT_TIMESTAMP` means from now on, if that was found out.
     pub(super) pinned: Option<SystemTime>,
     /// The stream's retention, if it matters and could be found out.
     pub(super) retention: Option<Duration>,
@@ -120,26 +120,36 @@ async fn subscribe(context: &Context, lease: &HeldLease, from: ReadFrom) -> Read
     }
 }
 
-/// What `LATEST` means, once it was opened.
+/// What `LATEST` means, once it was opened, or `AT_TIMESTAMP` in a row that does not say.
 enum Pin {
     /// Nothing to be written down: something else was opened, or the service did not tell the time.
     Not,
     /// What was opened.
     Here(SystemTime),
-    /// This time: an attempt before wrote it down, and only the answer was lost. What was opened is too late.
+    /// This time: somebody wrote it down before, or an attempt of our own did whose answer was lost. What was opened is not it.
     Earlier(SystemTime),
 }
 
-/// Writes down what `LATEST` means, before anything behind it is read.
+/// Writes down what `LATEST` or `AT_TIMESTAMP` means, before anything behind it is read.
 async fn pinned(lease: &HeldLease, from: ReadFrom, opened_at: Option<SystemTime>) -> Result<Pin, ReadError> {
-    let Some(at) = opened_at.filter(|_| from == ReadFrom::Latest) else { return Ok(Pin::Not) };
+    let row = lease.start();
+    // Leases that this library makes say it; those of Java's workers do not.
+    let silent = row.checkpoint == Checkpoint::AtTimestamp && row.latest_pinned_at.is_none();
+    let at = match from {
+        ReadFrom::Latest => opened_at,
+        ReadFrom::AtTimestamp(time) if silent => Some(time),
+        _ => None,
+    };
+    let Some(at) = at else { return Ok(Pin::Not) };
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
     let pinned = lease.pin_latest(millis).await.map_err(|error| {
-        ReadError::Unavailable(format!("what LATEST means could not be written down: {error}").into())
+        ReadError::Unavailable(format!("where reading starts could not be written down: {error}").into())
     })?;
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(pinned.millis);
-    Ok(if pinned.just_now { Pin::Here(at) } else { Pin::Earlier(at) })
+    // The same configured time is the same place; the same second of the service's clock need not be.
+    let same = matches!(from, ReadFrom::AtTimestamp(_)) && pinned.millis == millis;
+    Ok(if pinned.just_now || same { Pin::Here(at) } else { Pin::Earlier(at) })
 }
 
 async fn next_event(context: &Context, until: Instant, subscription: Option<Box<dyn EventStream>>) -> Read {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kcl::lease::{Fault, StoreCall};
-use kcl::{Checkpoint, ConsumerConfig, Scheduler, StartError, WorkerError};
+use kcl::{Checkpoint, ConsumerConfig, ConsumerEvent, Scheduler, StartError, StreamSet, WorkerError};
 
 use crate::world::{STREAM, World, texts};
 
@@ -119,4 +119,69 @@ async fn a_question_that_fails_for_a_while_is_asked_again_before_anything_is_rea
     assert_eq!(fails.hits(), 3);
     assert!(world.row(0).stream.is_some());
     worker.shutdown(Duration::from_secs(30)).await;
+}
+
+fn of_several(worker: &str) -> ConsumerConfig {
+    ConsumerConfig::multi_stream("app", StreamSet::new([STREAM]), worker).with_seed(5)
+}
+
+/// The keys of the rows differ, so neither form would go on where the other stood: begun anew at LATEST, records are missed.
+#[tokio::test(start_paused = true)]
+async fn an_application_of_one_stream_is_not_silently_begun_anew_as_one_of_several() {
+    let world = read_to_the_end().await;
+    let told = refusal(&world, of_several("bob")).await;
+    assert!(told.contains("an application of one stream") && told.contains("ConsumerConfig::new"), "{told}");
+    // As the sentence says: under another name, or for one stream, it goes on.
+    world.store.heal();
+    world.put(texts(20, 30)).await;
+    let worker = world.worker("bob").await;
+    world.until_delivered(30).await;
+    worker.shutdown(Duration::from_secs(30)).await;
+    world.check();
+    assert_eq!(world.texts().len(), 30, "where it stood");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_of_several_streams_is_not_silently_begun_anew_as_one_of_one() {
+    let world = World::new(2);
+    let worker = world.configured(of_several("ann")).await;
+    world.put(texts(0, 20)).await;
+    world.until_delivered(20).await;
+    worker.shutdown(Duration::from_secs(30)).await;
+    let told = refusal(&world, World::config("bob")).await;
+    assert!(told.contains("multi_stream with a set of this stream"), "{told}");
+    world.store.heal();
+    world.put(texts(20, 30)).await;
+    let worker = world.configured(of_several("bob")).await;
+    world.until_delivered(30).await;
+    worker.shutdown(Duration::from_secs(30)).await;
+    assert_eq!(world.texts().len(), 30, "where it stood");
+}
+
+/// Leases of both forms: somebody has chosen already. It runs, and says what lies there.
+#[tokio::test(start_paused = true)]
+async fn leases_of_the_other_form_beside_ones_own_are_told() {
+    let world = read_to_the_end().await;
+    for shard in 0..2 {
+        let mut row = world.row(shard);
+        row.key = kcl::LeaseKey::new(format!("000000000000:{STREAM}:1767225598:{}", row.key));
+        world.store.put_row(row);
+    }
+    world.put(texts(20, 30)).await;
+    for (config, example) in [(World::config("bob"), "000000000000:"), (of_several("cid"), "shardId-")] {
+        let before = world.news().len();
+        let worker = world.configured(config).await;
+        world.until_delivered(30).await;
+        worker.shutdown(Duration::from_secs(30)).await;
+        let news = world.news().split_off(before);
+        let told: Vec<_> = news
+            .iter()
+            .filter_map(|event| match event {
+                ConsumerEvent::LeasesOfAnotherForm { count, example } => Some((*count, example.to_string())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told.len(), 1, "{news:#?}");
+        assert!(told[0].0 == 2 && told[0].1.starts_with(example), "{told:?}");
+    }
 }

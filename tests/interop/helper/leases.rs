@@ -76,6 +76,8 @@ async fn make(store: &DynamoDbLeaseStore, stream: Option<&str>) -> Result<(), Pr
         hash_key_range: None,
         // An attribute that Java does not know.
         stream: Some("123456789012:orders:1700000000".into()),
+        // Another one, on every lease that could have it.
+        pinned_at: (checkpoint == Checkpoint::AtTimestamp).then_some(1_700_000_000_123),
     };
     let range = HashKeyRange::new(HashKey::MIN, HashKey::MAX)?;
     let number = "49590338271490256608559692538361571095921575989136588898";

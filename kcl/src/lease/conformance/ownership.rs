@@ -59,6 +59,7 @@ async fn creates_what_was_given(table: Table) -> Outcome {
         parents: vec![ShardId::from_index(1), ShardId::from_index(2)],
         hash_key_range: Some(HashKeyRange::FULL),
         stream: Some("arn:aws:kinesis:us-east-1:123456789012:stream/orders@1700000000".into()),
+        pinned_at: Some(1_700_000_000_123),
     };
     ensure(table.0.create_if_absent(given.clone()).await?, || "refused".to_owned())?;
     let row = table.row(&key()).await?;

@@ -28,11 +28,19 @@ pub fn lease_item(bytes: &[u8]) -> bool {
         parents: lease.parents.clone(),
         hash_key_range: range,
         stream: lease.stream.clone(),
+        pinned_at: lease.latest_pinned_at,
     };
     let again = read(&created(&new)).expect("what was read can be written").expect("and is a lease");
     assert_eq!(
-        (&again.key, again.checkpoint, &again.parents, again.hash_key_range, &again.stream),
-        (&lease.key, lease.checkpoint, &lease.parents, range, &lease.stream)
+        (
+            &again.key,
+            again.checkpoint,
+            &again.parents,
+            again.hash_key_range,
+            &again.stream,
+            again.latest_pinned_at
+        ),
+        (&lease.key, lease.checkpoint, &lease.parents, range, &lease.stream, lease.latest_pinned_at)
     );
     true
 }

@@ -84,6 +84,7 @@ impl<'a> Attributes<'a> {
             parents: self.shards(PARENTS)?,
             hash_key_range: self.hash_key_range()?,
             stream: self.text(STREAM_IDENTITY)?.map(Into::into),
+            pinned_at: self.number(LATEST_PINNED_AT)?,
         });
         lease.owner = self.text(LEASE_OWNER)?.map(WorkerId::new);
         lease.counter = LeaseCounter::new(self.number(LEASE_COUNTER)?.ok_or_else(|| missing(LEASE_COUNTER))?);
@@ -91,7 +92,6 @@ impl<'a> Attributes<'a> {
         lease.pending_checkpoint = self.pending()?;
         lease.children = self.shards(CHILDREN)?;
         lease.checkpoint_owner = self.text(CHECKPOINT_OWNER)?.map(WorkerId::new);
-        lease.latest_pinned_at = self.number(LATEST_PINNED_AT)?;
         // Hints both: a row is not refused because somebody else uses these names.
         lease.stamp = self.text(STAMP).ok().flatten().and_then(Stamp::parse);
         lease.nudges = self.number(NUDGES).ok().flatten().unwrap_or(0);
@@ -173,6 +173,9 @@ pub(super) fn created(new: &NewLease) -> Item {
     }
     if let Some(stream) = &new.stream {
         put(STREAM_IDENTITY, text(&**stream));
+    }
+    if let Some(pinned_at) = new.pinned_at {
+        put(LATEST_PINNED_AT, number(pinned_at));
     }
     if let Some(stream) = new.key.stream_identifier() {
         put(STREAM_NAME, text(stream));

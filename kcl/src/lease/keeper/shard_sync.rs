@@ -105,6 +105,8 @@ pub(crate) struct ShardSync {
     calls: Calls,
     shards: Arc<dyn ListShards>,
     initial: Checkpoint,
+    /// What `AT_TIMESTAMP` means, milliseconds since the epoch.
+    starts_at: Option<u64>,
     absences: Mutex<Absences>,
     watch: Mutex<StreamWatch>,
     events: Events,
@@ -124,10 +126,12 @@ impl ShardSync {
             InitialPosition::Latest => Checkpoint::Latest,
             InitialPosition::AtTimestamp(_) => Checkpoint::AtTimestamp,
         };
+        let starts_at = initial_position.start_millis();
         Self {
             calls,
             shards,
             initial,
+            starts_at,
             absences: Mutex::default(),
             watch: Mutex::default(),
             events,
@@ -233,7 +237,9 @@ impl ShardSync {
     /// Creates in the given order, a few at a time; how many were not there.
     async fn create(&self, leases: Vec<NewLease>, hole: bool) -> Result<usize, LeaseStoreError> {
         let creations = leases.into_iter().map(|lease| async move {
-            let lease = NewLease { key: LeaseKey::of_stream(&self.part, &lease.key.shard_id()), ..lease };
+            let key = LeaseKey::of_stream(&self.part, &lease.key.shard_id());
+            let pinned_at = self.starts_at.filter(|_| lease.checkpoint == Checkpoint::AtTimestamp);
+            let lease = NewLease { key, pinned_at, ..lease };
             let created = self.calls.create(&lease).await?;
             if created {
                 let (shard, checkpoint) = (self.events.shard(&lease.key), lease.checkpoint);

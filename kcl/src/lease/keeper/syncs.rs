@@ -9,7 +9,8 @@ use super::shard_sync::{ListShards, ShardSync, SyncError, Synced};
 use crate::config::InitialPosition;
 use crate::event::{ConsumerEvent, Events};
 use crate::lease::calls::Calls;
-use crate::lease::{Lease, LeaseKey};
+use crate::lease::identity::{self, OtherForm};
+use crate::lease::{Lease, LeaseKey, LeaseStoreError};
 
 /// How many streams are compared at one time: each listing takes a share of the account's rate.
 const AT_ONE_TIME: usize = 8;
@@ -63,8 +64,19 @@ impl Syncs {
         leases
     }
 
-    /// Makes sure that the leases found at the start are of the one stream. Of several, each key says it.
+    /// Makes sure that the leases found at the start are of this form of application, and of the one stream. Of several, each
+    /// key says which it is.
     pub(crate) async fn identify(&self, leases: &[Lease]) -> Result<(), SyncError> {
+        match identity::other_form(leases, self.several) {
+            Some(OtherForm::Alone(what)) => {
+                let store = "the lease table".into();
+                return Err(LeaseStoreError::Unusable { store, what: what.into(), source: None }.into());
+            }
+            Some(OtherForm::Beside { count, example }) => {
+                self.events.emit(ConsumerEvent::LeasesOfAnotherForm { count, example });
+            }
+            None => {}
+        }
         let sync = self.by_stream().get("").cloned();
         match sync {
             Some(sync) => sync.identify(leases).await,

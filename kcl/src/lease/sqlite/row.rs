@@ -133,6 +133,7 @@ fn columns(row: &Row<'_>, key: &str) -> Result<Lease, String> {
         parents: shards("parent_shard_ids", &text("parent_shard_ids")?)?,
         hash_key_range: range(optional("starting_hash_key")?, optional("ending_hash_key")?)?,
         stream: optional("stream")?.map(Into::into),
+        pinned_at: number("latest_pinned_at")?,
     });
     lease.owner = optional("lease_owner")?.map(WorkerId::new);
     lease.counter = LeaseCounter::new(needed("lease_counter")?);
@@ -147,7 +148,6 @@ fn columns(row: &Row<'_>, key: &str) -> Result<Lease, String> {
     }
     lease.children = shards("child_shard_ids", &text("child_shard_ids")?)?;
     lease.checkpoint_owner = optional("checkpoint_owner")?.map(WorkerId::new);
-    lease.latest_pinned_at = number("latest_pinned_at")?;
     lease.stamp = optional("stamp")?.and_then(|text| Stamp::parse(&text));
     lease.nudges = needed("nudges")?;
     Ok(lease)
