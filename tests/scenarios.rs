@@ -102,3 +102,22 @@ fn an_owner_frozen_in_the_middle_of_a_batch_loses_its_lease_and_nothing_else() {
         outcome.history
     );
 }
+
+/// Somebody deletes the row of a shard while it is read to its end, and later the row of one of its children. The shard is
+/// behind its other child and does not end a second time, so that nothing but the comparison with the stream brings the
+/// child back.
+#[test]
+fn a_child_whose_row_and_whose_parents_row_were_deleted_by_hand_is_read() {
+    check(
+        1,
+        1,
+        vec![
+            (500, put(14)),
+            (8_070, Act::Split),
+            (13_500, Act::DeleteRow { nth: 1 }),
+            (13_700, Act::Split),
+            (59_706, Act::DeleteRow { nth: 2 }),
+            (75_000, put(32)),
+        ],
+    );
+}

@@ -89,6 +89,14 @@ mod tests {
     }
 
     #[test]
+    fn sizes_and_rates_in_plain_figures() {
+        assert_eq!(DEFAULT_MAX_RECORD_BYTES, 1_048_576);
+        assert_eq!([MAX_PUT_RECORDS_BYTES, MAX_MAX_RECORD_BYTES, MAX_GET_RECORDS_BYTES], [10_485_760; 3]);
+        assert_eq!(SHARD_WRITE_BYTES_PER_SECOND, 1_048_576);
+        assert_eq!([SHARD_READ_BYTES_PER_SECOND, SUBSCRIPTION_BYTES_PER_SECOND], [2_097_152; 2]);
+    }
+
+    #[test]
     fn retention_runs_from_a_day_to_a_year() {
         assert_eq!(RETENTION_MIN.as_secs(), 86_400);
         assert_eq!(RETENTION_MAX.as_secs(), 365 * 86_400);

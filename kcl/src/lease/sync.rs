@@ -11,7 +11,8 @@
 //!
 //! - A child of a finished shard without a lease is a *hole*: its parents' ends should have created it, and will not come
 //!   again. It is created at its first record, at the next sync. Rows go only when their parents' rows are gone, so a
-//!   parent's row proves that the child was never there, and nothing is read twice.
+//!   parent's row proves that the child was never there, and nothing is read twice. So is a child of a shard whose own row
+//!   was deleted by hand while it was read, once another child has one: that shard will not end a second time.
 //! - An open shard whose parent is not listed any more but has a lease starts at its first record, also where the initial
 //!   position is `LATEST`: the application was reading what came before it.
 //!
@@ -96,20 +97,12 @@ pub(crate) fn holes(shards: &[Shard], leases: &[Lease]) -> Vec<NewLease> {
         return Vec::new();
     }
     let lineage = Lineage::new(shards);
-    let rows: BTreeMap<ShardId, &Lease> = leases.iter().map(|lease| (lease.key.shard_id(), lease)).collect();
+    let rows = Rows::new(&lineage, leases);
+    // A child that has begun was created by somebody who knows better.
     let is_hole = |shard: &&Shard| {
-        let mut ended = false;
-        for parent in shard.parents() {
-            match rows.get(parent) {
-                Some(row) if row.is_finished() => ended = true,
-                // It goes on, and its end will create the child; or it has to get a lease itself first.
-                Some(_) => return false,
-                None if lineage.get(parent).is_some() => return false,
-                None => {}
-            }
-        }
-        // A child that has begun was created by somebody who knows better.
-        ended && !rows.contains_key(&shard.id) && !has_tracked_descendant(&lineage, &rows, &shard.id)
+        !rows.has(&shard.id)
+            && !rows.has_descendant_with_one(&shard.id)
+            && rows.before(shard) == Before::Ended
     };
     let holes = lineage.in_start_order().into_iter().filter(is_hole);
     holes.map(|shard| new_lease(shard, Checkpoint::TrimHorizon)).collect()
@@ -118,23 +111,75 @@ pub(crate) fn holes(shards: &[Shard], leases: &[Lease]) -> Vec<NewLease> {
 /// The listed shards without a lease that a shard with one came out of: nobody needs to read them (again).
 pub(crate) fn passed(shards: &[Shard], leases: &[Lease]) -> BTreeSet<ShardId> {
     let lineage = Lineage::new(shards);
-    let rows: BTreeMap<ShardId, &Lease> = leases.iter().map(|lease| (lease.key.shard_id(), lease)).collect();
-    let is_passed = |id: &&ShardId| !rows.contains_key(*id) && has_tracked_descendant(&lineage, &rows, id);
-    shards.iter().map(|shard| &shard.id).filter(is_passed).cloned().collect()
+    let rows = Rows::new(&lineage, leases);
+    shards.iter().map(|shard| &shard.id).filter(|id| rows.are_past(id)).cloned().collect()
 }
 
-fn has_tracked_descendant(lineage: &Lineage, rows: &BTreeMap<ShardId, &Lease>, shard: &ShardId) -> bool {
-    let mut open: Vec<ShardId> = lineage.children_of(shard).into_iter().cloned().collect();
-    let mut seen = BTreeSet::new();
-    while let Some(next) = open.pop() {
-        if rows.contains_key(&next) {
-            return true;
-        }
-        if seen.insert(next.clone()) {
-            open.extend(lineage.children_of(&next).into_iter().cloned());
-        }
+/// What the parents' rows say about a shard that has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// A parent ended, and none that goes on can create the shard any more.
+    Ended,
+    /// A parent goes on, and its end will create it; or it has to get a lease itself first.
+    GoesOn,
+    /// Nobody tracks what came before it.
+    Unknown,
+}
+
+/// The rows of the table, seen along the lineage of the listed shards.
+struct Rows<'a> {
+    lineage: &'a Lineage,
+    by_shard: BTreeMap<ShardId, &'a Lease>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(lineage: &'a Lineage, leases: &'a [Lease]) -> Self {
+        let by_shard = leases.iter().map(|lease| (lease.key.shard_id(), lease)).collect();
+        Self { lineage, by_shard }
     }
-    false
+
+    fn has(&self, shard: &ShardId) -> bool {
+        self.by_shard.contains_key(shard)
+    }
+
+    /// The depth is that of the lineage within retention: one generation for each reshard.
+    fn before(&self, shard: &Shard) -> Before {
+        let mut all = Before::Unknown;
+        for id in shard.parents() {
+            let one = match (self.by_shard.get(id), self.lineage.get(id)) {
+                (Some(row), _) if row.is_finished() => Before::Ended,
+                // It was read, and will not come again to create this one: what came before it decides.
+                (None, Some(parent)) if self.are_past(id) => self.before(parent),
+                (Some(_), _) | (None, Some(_)) => Before::GoesOn,
+                (None, None) => Before::Unknown,
+            };
+            match one {
+                Before::GoesOn => return Before::GoesOn,
+                Before::Ended => all = Before::Ended,
+                Before::Unknown => {}
+            }
+        }
+        all
+    }
+
+    /// Whether a shard without a row has one that came out of it.
+    fn are_past(&self, shard: &ShardId) -> bool {
+        !self.has(shard) && self.has_descendant_with_one(shard)
+    }
+
+    fn has_descendant_with_one(&self, shard: &ShardId) -> bool {
+        let mut open: Vec<ShardId> = self.lineage.children_of(shard).into_iter().cloned().collect();
+        let mut seen = BTreeSet::new();
+        while let Some(next) = open.pop() {
+            if self.has(&next) {
+                return true;
+            }
+            if seen.insert(next.clone()) {
+                open.extend(self.lineage.children_of(&next).into_iter().cloned());
+            }
+        }
+        false
+    }
 }
 
 impl Walk<'_> {
@@ -457,7 +502,7 @@ mod tests {
             (
                 "its children have begun without it",
                 deep(),
-                vec![(0, ShardEnd), (2, at(5)), (3, at(6))],
+                vec![(0, ShardEnd), (2, at(5)), (3, at(6)), (4, START)],
                 vec![],
             ),
             (
@@ -466,6 +511,19 @@ mod tests {
                 vec![(0, ShardEnd), (1, at(5)), (2, at(5))],
                 vec![],
             ),
+            (
+                "a parent whose row was deleted while it was read, and one of its children",
+                deep(),
+                vec![(0, ShardEnd), (2, at(5)), (3, START)],
+                vec![4],
+            ),
+            (
+                "such a parent comes again while a grandparent goes on",
+                deep(),
+                vec![(0, at(4)), (3, START)],
+                vec![],
+            ),
+            ("nobody knows what came before such a parent", deep(), vec![(3, START)], vec![]),
             ("without a row of a parent nothing is known", split(), vec![(1, at(5))], vec![]),
             ("merge, the other parent goes on", merge(), vec![(0, ShardEnd), (1, at(5))], vec![]),
             ("merge, the other parent has no lease", merge(), vec![(0, ShardEnd)], vec![]),

@@ -406,3 +406,29 @@ impl fmt::Debug for Payload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_keeps_its_memory_unless_it_was_hardly_used() {
+        const KIB: usize = 1024;
+        // Capacity, bytes used, capacity afterwards.
+        let cases = [
+            (64 * KIB, 0, 64 * KIB),
+            (64 * KIB, 10, 64 * KIB),
+            (200 * KIB, 10, 64 * KIB),
+            (200 * KIB, 48 * KIB, 96 * KIB),
+            (200 * KIB, 50 * KIB, 200 * KIB),
+            (200 * KIB, 150 * KIB, 200 * KIB),
+        ];
+        for (capacity, used, expected) in cases {
+            let mut buffer = Vec::with_capacity(capacity);
+            assert_eq!(buffer.capacity(), capacity, "what the allocator gives is what was asked for");
+            buffer.resize(used, 0);
+            reuse(&mut buffer);
+            assert_eq!((buffer.len(), buffer.capacity()), (0, expected), "{capacity} with {used} used");
+        }
+    }
+}

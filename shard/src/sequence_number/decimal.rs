@@ -8,8 +8,8 @@ use super::{CHUNK, CHUNK_DIGITS, SequenceNumber, low_half};
 /// Digits of the greatest number, up to a multiple of a chunk's.
 const MOST_DIGITS: usize = 5 * CHUNK_DIGITS;
 
-/// What [`div_rem_chunk`] multiplies with: the reciprocal of a chunk, less the bit that all such have.
-const RECIPROCAL: u64 = low_half((u128::MAX / CHUNK as u128) - (1 << 64));
+/// What [`div_rem`] multiplies with: the reciprocal of a chunk, without the bit above these that all such have.
+const RECIPROCAL: u64 = low_half(u128::MAX / CHUNK as u128);
 
 /// A sequence number as text, on the stack.
 #[derive(Clone, Copy)]
@@ -125,6 +125,18 @@ mod tests {
             let dividend = (u128::from(high) << 64) | u128::from(low);
             let chunk = u128::from(CHUNK);
             assert_eq!(div_rem(high, low), (low_half(dividend / chunk), low_half(dividend % chunk)));
+        }
+    }
+
+    #[test]
+    fn zeros_inside_a_number_are_divided_too() {
+        let powers = [
+            ([0, 0, 1, 0], "18446744073709551616"),
+            ([0, 1, 0, 0], "340282366920938463463374607431768211456"),
+            ([1, 0, 0, 0], "6277101735386680763835789423207666416102355444464034512896"),
+        ];
+        for (digits, text) in powers {
+            assert_eq!(SequenceNumber::from_digits(digits).decimal().as_str(), text);
         }
     }
 }
