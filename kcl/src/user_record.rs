@@ -292,10 +292,31 @@ mod tests {
         assert_eq!(texts(&records), ["a", "b", "c", "plain"]);
         let positions: Vec<_> = records.iter().map(UserRecord::position).collect();
         assert_eq!(positions, [position(7, 0), position(7, 1), position(7, 2), position(9, 0)]);
+        assert_eq!([records[2].sequence_number(), records[3].sequence_number()], [number(7), number(9)]);
         assert_eq!(records[1].partition_key(), "key-b");
         assert_eq!(records[3].partition_key(), "p");
         assert!(records[0].is_aggregated() && !records[3].is_aggregated());
         assert_eq!(found, Unpacked::default());
+    }
+
+    #[test]
+    fn records_that_differ_in_anything_are_not_equal() {
+        let one = |record: KinesisRecord| unpacker(None, None).unpack(&[record]).0.remove(0);
+        let given = || kinesis_record(7, Bytes::from_static(b"plain"));
+        let record = one(given());
+        assert_eq!(record, one(given()));
+        let arrived_at = Some(SystemTime::UNIX_EPOCH);
+        for other in [
+            kinesis_record(8, Bytes::from_static(b"plain")),
+            kinesis_record(7, Bytes::from_static(b"other")),
+            kinesis_record(7, aggregate(&["plain", "b"])),
+            KinesisRecord { partition_key: "q".into(), ..given() },
+            KinesisRecord { arrived_at, ..given() },
+        ] {
+            assert_ne!(record, one(other));
+        }
+        let elsewhere = Unpacker::new(ShardId::from_index(1), None, None).unpack(&[given()]).0;
+        assert_ne!(record, elsewhere[0]);
     }
 
     #[test]

@@ -295,7 +295,9 @@ pub fn uid_of(data: &Bytes) -> u64 {
     let word = |at: usize| u64::from_be_bytes(data[at..at + 8].try_into().expect("eight bytes"));
     let (uid, sum, filler) = (word(0), word(8), &data[16..]);
     assert_eq!(sum, checksum(uid, filler.len()), "record {uid} was altered");
-    assert!(filler.iter().all(|byte| *byte == (uid % 251) as u8), "record {uid} was altered");
+    // Without an early end, it runs in lanes: there are megabytes of filler in a seed.
+    let differences = filler.iter().fold(0, |all, byte| all | (byte ^ (uid % 251) as u8));
+    assert_eq!(differences, 0, "record {uid} was altered");
     uid
 }
 

@@ -217,6 +217,18 @@ fn shard_ended_without_its_checkpoint_comes_again_after_a_pause() {
 }
 
 #[test]
+fn an_end_that_could_not_be_told_waits_as_briefly_as_any_call_that_could_not_begin() {
+    let now = start();
+    let mut consumer = processing(now, FailurePolicy::RetryForever);
+    consumer.batch_taken(false, true);
+    consumer.next(now);
+    consumer.children_created(now, Ok(()));
+    assert_eq!(consumer.next(now), Step::ShardEnded);
+    consumer.shard_ended(now, Call::NotBegun, false);
+    assert_eq!(pause_of(&mut consumer, now), now + BELIEF_PAUSE);
+}
+
+#[test]
 fn a_shutdown_does_not_wait_for_a_shard_end_that_is_never_acknowledged() {
     let now = start();
     let mut consumer = processing(now, FailurePolicy::RetryForever);
