@@ -1,11 +1,11 @@
 //! What leases cost, and how fast they change hands: planning in real time; writes, reads and gaps of whole workers on virtual
 //! time, with the lease store in DynamoDB on its double, which counts units as the service bills them.
 //!
-//! `cargo bench -p kcl --bench leases`; `BENCH_SEEDS=n` for more seeds (default 20). The result stands in docs/benchmarks.md.
+//! `cargo bench -p kcl --bench leases [-- WORD...] [--quick] [--json FILE]`; `BENCH_SEEDS=n` for more seeds (default 20). The
+//! result stands in docs/benchmarks.md.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "a bench measures time, and drives the paused clock")]
-#![expect(clippy::print_stdout, reason = "the table is the result")]
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
+use bench::{Report, Row};
 use kcl::{
     BoxError, ConsumerConfig, DynamoDbLeaseStore, InitializationInput, LeaseLostInput, ProcessRecordsInput,
     RecordProcessor, Scheduler, ShardEndedInput, ShardId, ShutdownRequestedInput,
@@ -29,12 +30,10 @@ const JAVAS_WRITES: f64 = 60.0 / 3.308 + 6.0;
 const JAVAS_SCANS: f64 = 60.0 / 20.05 + 0.2;
 
 fn main() {
-    let seeds: u64 = std::env::var("BENCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
-    planning();
-    println!(
-        "\n| workers | shards | renewal interval | writes per shard-minute | of Java's | listings per worker-minute | Java's | rows read per worker-minute | read units per worker-minute | Java's |"
-    );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    let mut report = Report::from_arguments();
+    let seeds: Option<u64> = std::env::var("BENCH_SEEDS").ok().and_then(|text| text.parse().ok());
+    let seeds = seeds.unwrap_or(report.choose(2, 20));
+    planning(&mut report);
     for (workers, shards, interval) in [
         (1, 8, None),
         (2, 8, None),
@@ -44,31 +43,45 @@ fn main() {
         (2, 8, Some(5_900)),
         (4, 100, Some(5_900)),
     ] {
-        cost(workers, shards, interval);
+        cost(&mut report, workers, shards, interval);
     }
-    println!("\n| what | seeds | shards | median | 95 % | worst |");
-    println!("| --- | --- | --- | --- | --- | --- |");
+    for workers in [1, 2, 5, 10, 20, 50] {
+        fleet(&mut report, workers);
+    }
     // The last above 85 leases, where whole listings come further apart.
     for (shards, seeds) in [(2, seeds), (8, seeds), (50, seeds), (120, seeds.div_ceil(4))] {
-        gaps("clean stop to the successor's first record", seeds, shards, true, None);
-        gaps("kill to the successor's first record", seeds, shards, false, None);
-        gaps("the same, longest renewal interval", seeds, shards, false, Some(5_900));
+        for going in [
+            Going { what: "clean stop", clean: true, interval: None },
+            Going { what: "kill", clean: false, interval: None },
+            Going { what: "kill, longest renewal interval", clean: false, interval: Some(5_900) },
+        ] {
+            gaps(&mut report, seeds, shards, going);
+        }
     }
+    report.finish();
 }
 
-fn planning() {
-    println!("| leases | workers | one scan: median of 50 | worst |\n| --- | --- | --- | --- |");
-    for (leases, workers) in [(100, 5), (1_000, 50), (10_000, 500), (100_000, 500)] {
+/// Real time of one scan.
+fn planning(report: &mut Report) {
+    let over_leases =
+        [(100, 5), (1_000, 50), (10_000, 500), (100_000, 500)].map(|case| ("planning-leases", case));
+    let over_workers = [1, 5, 20, 50].map(|workers| ("planning-workers", (1_000, workers)));
+    for (plot, (leases, workers)) in over_leases.into_iter().chain(over_workers) {
+        let name = format!("planning: {leases} leases, {workers} workers");
+        let name = if plot == "planning-workers" { format!("{name}, by workers") } else { name };
+        if !report.wants(&name) {
+            continue;
+        }
         let mut planner = kcl::benching::Planner::new(leases, workers, std::time::Instant::now());
-        let mut took: Vec<Duration> = (0..50)
+        let took = (0..report.choose(5, 50))
             .map(|_| {
                 let began = std::time::Instant::now();
                 std::hint::black_box(planner.scan());
-                began.elapsed()
+                began.elapsed().as_secs_f64() * 1e3
             })
             .collect();
-        took.sort();
-        println!("| {leases} | {workers} | {:.2?} | {:.2?} |", took[took.len() / 2], took[took.len() - 1]);
+        let x = if plot == "planning-workers" { workers } else { leases };
+        report.row(Row::new(name, "ms", took).at(plot, "one scan", f64::from(u32::try_from(x).unwrap())));
     }
 }
 
@@ -180,10 +193,56 @@ fn in_virtual_time<T>(future: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(future)
 }
 
+/// What a fleet did to its lease table in a minute, and what Java's would read.
+struct Minute {
+    writes_a_shard: f64,
+    listings_a_worker: f64,
+    looks_a_worker: f64,
+    units_a_worker: f64,
+    /// Of one listing.
+    listing_units: f64,
+}
+
+fn cost(report: &mut Report, workers: u64, shards: u32, interval: Option<u64>) {
+    let named = interval.map_or_else(
+        || "3.308 s".to_owned(),
+        |millis| format!("{}.{} s", millis / 1_000, millis % 1_000 / 100),
+    );
+    let name = format!("lease table: {workers} workers, {shards} shards, renewed each {named}");
+    if !report.wants(&name) {
+        return;
+    }
+    let minute = minute(workers, shards, interval, report.choose(1, 10));
+    let row = Row::new(format!("{name}: writes"), "a shard and minute", vec![minute.writes_a_shard]);
+    report.row(row.also("Java's", JAVAS_WRITES).also("of Java's", minute.writes_a_shard / JAVAS_WRITES));
+    let row = Row::new(format!("{name}: listings"), "a worker and minute", vec![minute.listings_a_worker]);
+    report.row(row.also("Java's", JAVAS_SCANS).also("rows read", minute.looks_a_worker));
+    let row = Row::new(format!("{name}: read units"), "a worker and minute", vec![minute.units_a_worker]);
+    report.row(row.also("Java's", JAVAS_SCANS * minute.listing_units));
+}
+
+/// Calls over the number of workers, with four shards for each.
+fn fleet(report: &mut Report, workers: u64) {
+    let name = format!("fleet: {workers} workers, 4 shards each");
+    if !report.wants(&name) || (report.is_quick() && workers > 5) {
+        return;
+    }
+    let x = f64::from(u32::try_from(workers).unwrap());
+    let minute = minute(workers, 4 * u32::try_from(workers).unwrap(), None, report.choose(1, 3));
+    for (what, line, value, javas) in [
+        ("writes", "writes", minute.writes_a_shard * 4.0, JAVAS_WRITES * 4.0),
+        ("listings", "listings of the table", minute.listings_a_worker, JAVAS_SCANS),
+        ("rows read", "single rows read", minute.looks_a_worker, 0.0),
+    ] {
+        let row = Row::new(format!("{name}: {what}"), "a worker and minute", vec![value]);
+        report.row(row.also("Java's", javas).at("fleet", line, x));
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "small counts")]
-fn cost(workers: u64, shards: u32, interval: Option<u64>) {
-    let (warm_up, minutes) = (Duration::from_mins(3), 10_u64);
-    let (writes, scans, gets, units, javas_units) = in_virtual_time(async {
+fn minute(workers: u64, shards: u32, interval: Option<u64>, minutes: u64) -> Minute {
+    let warm_up = Duration::from_mins(3);
+    in_virtual_time(async {
         let world = World::new(1, shards);
         let mut running = Vec::new();
         for number in 0..workers {
@@ -202,50 +261,45 @@ fn cost(workers: u64, shards: u32, interval: Option<u64>) {
         let sum = |what: &dyn Fn(&TableUsage) -> f64| -> f64 {
             after.iter().map(what).sum::<f64>() - before.iter().map(what).sum::<f64>()
         };
-        let scan_units = {
+        let listing_units = {
             let client = world.tables.client_named("measure");
             client.scan().table_name("app").send().await.unwrap();
             world.tables.usage_of("measure").read_units
         };
-        let result = (
-            sum(&|usage| of(usage, "UpdateItem")),
-            sum(&|usage| of(usage, "Scan")),
-            sum(&|usage| of(usage, "GetItem")),
-            sum(&|usage| usage.read_units),
-            scan_units,
-        );
+        let worker_minutes = (workers * minutes) as f64;
+        let result = Minute {
+            writes_a_shard: sum(&|usage| of(usage, "UpdateItem")) / (f64::from(shards) * minutes as f64),
+            listings_a_worker: sum(&|usage| of(usage, "Scan")) / worker_minutes,
+            looks_a_worker: sum(&|usage| of(usage, "GetItem")) / worker_minutes,
+            units_a_worker: sum(&|usage| usage.read_units) / worker_minutes,
+            listing_units,
+        };
         drop(running);
         result
-    });
-    let worker_minutes = (workers * minutes) as f64;
-    let per_shard = writes / (f64::from(shards) * minutes as f64);
-    let named =
-        interval.map_or_else(|| "3.308 s".to_owned(), |millis| format!("{:.1} s", millis as f64 / 1_000.0));
-    println!(
-        "| {workers} | {shards} | {named} | {per_shard:.1} | {:.0} % | {:.1} | {JAVAS_SCANS:.1} | {:.1} | {:.1} | {:.1} |",
-        per_shard / JAVAS_WRITES * 100.0,
-        scans / worker_minutes,
-        gets / worker_minutes,
-        units / worker_minutes,
-        JAVAS_SCANS * javas_units,
-    );
+    })
 }
 
-fn gaps(what: &str, seeds: u64, shards: u32, clean: bool, interval: Option<u64>) {
-    let mut gaps: Vec<Duration> =
-        (0..seeds).flat_map(|seed| one_gap(seed, shards, clean, interval)).collect();
-    gaps.sort();
-    let at = |percent: usize| gaps[(gaps.len() * percent / 100).min(gaps.len() - 1)];
-    println!(
-        "| {what} | {seeds} | {shards} | {:.2} s | {:.2} s | {:.2} s |",
-        at(50).as_secs_f64(),
-        at(95).as_secs_f64(),
-        at(100).as_secs_f64()
-    );
+/// How one of two workers goes.
+#[derive(Clone, Copy)]
+struct Going {
+    what: &'static str,
+    clean: bool,
+    /// Milliseconds between renewals, if not the default.
+    interval: Option<u64>,
+}
+
+fn gaps(report: &mut Report, seeds: u64, shards: u32, going: Going) {
+    let name = format!("gap: {}, {shards} shards", going.what);
+    if !report.wants(&name) {
+        return;
+    }
+    let gaps = (0..seeds).flat_map(|seed| one_gap(seed, shards, going));
+    report.row(Row::new(name, "s", gaps.map(|gap| gap.as_secs_f64()).collect()));
 }
 
 /// Two workers share the shards; one goes at a drawn moment. For each of its shards: until the other's first record.
-fn one_gap(seed: u64, shards: u32, clean: bool, interval: Option<u64>) -> Vec<Duration> {
+fn one_gap(seed: u64, shards: u32, going: Going) -> Vec<Duration> {
+    let Going { clean, interval, .. } = going;
     in_virtual_time(async {
         let world = World::new(seed, shards);
         // What calls take within a region: nothing arrives at once.

@@ -15,10 +15,9 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
+use bench::thread_time;
 use kinesis_shard::{HashKey, ShardMap};
 use memchr::memmem;
-
-use crate::report::thread_time;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Connector(Arc<Far>);
@@ -69,11 +68,14 @@ impl Far {
         }
         self.body_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
         let mut records = String::new();
-        let tag = br#""ExplicitHashKey":""#;
-        for (number, found) in memmem::find_iter(body, tag).enumerate() {
-            let digits = &body[found + tag.len()..];
-            let end = digits.iter().position(|byte| *byte == b'"').unwrap();
-            let key = HashKey::parse_explicit(std::str::from_utf8(&digits[..end]).unwrap()).unwrap();
+        // An entry ends with its partition key; an explicit hash key stands right before it. Data are base64, which has no quotes.
+        for (number, found) in memmem::find_iter(body, br#""PartitionKey":""#).enumerate() {
+            let before = &body[found.saturating_sub(70)..found];
+            let explicit = after(before, br#""ExplicitHashKey":""#);
+            let key = explicit.map_or_else(
+                || HashKey::of_partition_key(after(&body[found..], br#""PartitionKey":""#).unwrap()),
+                |digits| HashKey::parse_explicit(digits).unwrap(),
+            );
             let shard = &self.map.shard_of(key).id;
             let comma = if number > 0 { "," } else { "" };
             write!(records, r#"{comma}{{"SequenceNumber":"495903383177{number:044}","ShardId":"{shard}"}}"#)
@@ -97,6 +99,12 @@ impl Far {
             .collect();
         format!(r#"{{"Shards":[{}]}}"#, shards.join(","))
     }
+}
+
+/// The text between this and the next quote.
+fn after<'a>(bytes: &'a [u8], tag: &[u8]) -> Option<&'a str> {
+    let rest = &bytes[memmem::find(bytes, tag)? + tag.len()..];
+    std::str::from_utf8(&rest[..memchr::memchr(b'"', rest)?]).ok()
 }
 
 impl HttpConnector for Connector {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bench::{Report, Row, allocations, process_time, thread_time};
 use bytes::Bytes;
 use kpl::{Producer, ProducerConfig, Ticket, Tickets, UserRecord};
 use rand::rngs::SmallRng;
@@ -12,13 +13,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::allocations;
 use crate::connector::Connector;
-use crate::report::{Report, process_time, thread_time};
 
-const RECORD_BYTES: usize = 100;
+pub(crate) const RECORD_BYTES: usize = 100;
 const KEYS: u32 = 262_144;
-const SHARDS: u32 = 64;
+pub(crate) const SHARDS: u32 = 64;
 /// Records of one round.
 const ROUND: usize = 262_144;
 const ROUNDS: usize = 8;
@@ -31,7 +30,7 @@ const WINDOW: usize = 131_072;
 const LARGE_WINDOW: usize = 393_216;
 
 #[derive(Clone, Copy, PartialEq)]
-enum By {
+pub(crate) enum By {
     Put,
     /// Each call's records are looked at together.
     PutMany,
@@ -65,7 +64,7 @@ pub(crate) fn run(report: &mut Report) {
     );
 }
 
-fn config(shards: u32) -> ProducerConfig {
+pub(crate) fn config(shards: u32) -> ProducerConfig {
     // Aggregates are to be sealed because they are full, also where other programs take most of the machine; of very many shards the byte
     // budget fills none.
     let linger = if shards > SHARDS { Duration::from_secs(1) } else { Duration::from_secs(5) };
@@ -77,29 +76,31 @@ fn config(shards: u32) -> ProducerConfig {
         .with_record_ttl(Duration::from_hours(1))
 }
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// What a caller has before it calls; made outside of what is measured.
-struct Source {
+pub(crate) struct Source {
     rng: SmallRng,
+    record_bytes: usize,
     data: Bytes,
 }
 
 impl Source {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, record_bytes: usize) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let data = (0..64 * RECORD_BYTES).map(|_| rng.random()).collect::<Vec<u8>>();
-        Self { rng, data: data.into() }
+        let data = (0..64 * record_bytes).map(|_| rng.random()).collect::<Vec<u8>>();
+        Self { rng, record_bytes, data: data.into() }
     }
 
-    fn records(&mut self, count: usize) -> Vec<UserRecord> {
+    pub(crate) fn records(&mut self, count: usize) -> Vec<UserRecord> {
         (0..count)
             .map(|_| {
                 let key = self.rng.random_range(0..KEYS);
-                let start = self.rng.random_range(0..63) * RECORD_BYTES;
-                UserRecord::new(format!("customer-{key:011}"), self.data.slice(start..start + RECORD_BYTES))
+                let start = self.rng.random_range(0..63) * self.record_bytes;
+                let data = self.data.slice(start..start + self.record_bytes);
+                UserRecord::new(format!("customer-{key:011}"), data)
             })
             .collect()
     }
@@ -110,7 +111,7 @@ impl Source {
 }
 
 /// Tickets that wait for their answers.
-struct Window {
+pub(crate) struct Window {
     tickets: usize,
     each: bool,
     single: VecDeque<Ticket>,
@@ -120,10 +121,14 @@ struct Window {
 impl Window {
     fn new(shards: u32, by: By) -> Self {
         let tickets = if shards > SHARDS { LARGE_WINDOW } else { WINDOW };
-        Self { tickets, each: by == By::PutManyEach, single: VecDeque::new(), many: VecDeque::new() }
+        Self { each: by == By::PutManyEach, ..Self::of(tickets) }
     }
 
-    async fn put(&mut self, producer: &Producer, records: Vec<UserRecord>) {
+    pub(crate) fn of(tickets: usize) -> Self {
+        Self { tickets, each: false, single: VecDeque::new(), many: VecDeque::new() }
+    }
+
+    pub(crate) async fn put(&mut self, producer: &Producer, records: Vec<UserRecord>) {
         for record in records {
             self.single.push_back(producer.put(record).await.unwrap());
             if self.single.len() > self.tickets {
@@ -148,7 +153,7 @@ impl Window {
         }
     }
 
-    async fn finish(self, producer: &Producer) {
+    pub(crate) async fn finish(self, producer: &Producer) {
         producer.flush().await;
         for ticket in self.single {
             ticket.await.unwrap();
@@ -171,38 +176,40 @@ fn one_thread(report: &mut Report, name: &str, by: By, shards: u32, body: bool) 
             kpl::bench::start_sealing(config(shards), shards).unwrap()
         };
         producer.ready().await.unwrap();
-        let (mut source, mut window) = (Source::new(7), Window::new(shards, by));
+        let (mut source, mut window) = (Source::new(7, RECORD_BYTES), Window::new(shards, by));
         let (mut rounds, mut allocated) = (Vec::new(), Vec::new());
         // The first rounds fill the window.
         let warm = 2;
         // Where time alone seals aggregates, all of a window's are sealed together: each round has its share of that.
         let size = ROUND.max(window.tickets);
-        for round in 0..warm + ROUNDS {
+        for round in 0..warm + report.choose(1, ROUNDS) {
             let singles = if by == By::Put { source.records(size) } else { Vec::new() };
             let chunks = if by == By::Put { Vec::new() } else { source.chunks(size) };
             let (started, far) = (thread_time(), connector.time());
-            let before = allocations::so_far();
+            let before = allocations();
             window.put(&producer, singles).await;
             window.put_many(&producer, chunks).await;
             let worked = thread_time() - started - (connector.time() - far);
             if round >= warm {
                 rounds.push(worked as f64 / size as f64);
-                allocated.push((allocations::so_far() - before) as f64 / size as f64);
+                allocated.push((allocations() - before) as f64 / size as f64);
             }
         }
         let stats = producer.stats();
         let full = stats.kinesis_records_data_put as f64 / stats.kinesis_records_put as f64 / 51_200.0;
         window.finish(&producer).await;
         allocated.sort_by(f64::total_cmp);
-        report.row(
-            name,
-            rounds,
-            &[
-                ("allocations", allocated[allocated.len() / 2]),
-                ("filled", full),
-                ("body_bytes", connector.body_bytes() as f64 / stats.user_records_put.max(1) as f64),
-            ],
-        );
+        let bytes = connector.body_bytes() as f64 / stats.user_records_put.max(1) as f64;
+        let row = Row::new(name, "ns a record", rounds)
+            .also("allocations", allocated[allocated.len() / 2])
+            .also("filled", full)
+            .also("body bytes", bytes);
+        let line = name.split(',').next().unwrap_or(name);
+        report.row(if by == By::PutManyEach {
+            row
+        } else {
+            row.at("producer-shards", line, f64::from(shards))
+        });
         producer.close(Duration::from_mins(1)).await;
     });
 }
@@ -219,10 +226,11 @@ fn several_threads(report: &mut Report, name: &str, by: By, threads: usize) {
         let _runtime = runtime.enter();
         kpl::bench::start_sealing(config(SHARDS), SHARDS).unwrap()
     };
-    let mut putting: Vec<_> =
-        (0..threads).map(|thread| (Source::new(thread as u64), Window::new(SHARDS, by))).collect();
+    let mut putting: Vec<_> = (0..threads)
+        .map(|thread| (Source::new(thread as u64, RECORD_BYTES), Window::new(SHARDS, by)))
+        .collect();
     let (mut rounds, mut cpu) = (Vec::new(), Vec::new());
-    for round in 0..=ROUNDS * 2 {
+    for round in 0..=report.choose(1, ROUNDS * 2) {
         let mut putters = JoinSet::new();
         let start = Arc::new(Barrier::new(threads + 1));
         for (mut source, mut window) in putting.drain(..) {
@@ -261,7 +269,8 @@ fn several_threads(report: &mut Report, name: &str, by: By, threads: usize) {
         cpu.sort_by(f64::total_cmp);
         let cpu = cpu[cpu.len() / 2];
         let ideal = threads as f64 * 1000.0 / cpu;
-        report.row(name, rounds, &[("cpu", cpu), ("ideal", ideal), ("filled", full)]);
+        let row = Row::new(name, "ns a record, real", rounds);
+        report.row(row.also("CPU ns", cpu).also("ideal M/s", ideal).also("filled", full));
         producer.close(Duration::from_mins(1)).await;
     });
 }

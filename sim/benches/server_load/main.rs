@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `sim/benches/server_load/run.sh` installs the peers first. `--before` is an older build of ours, to see what a change
-//! brought. `--test` runs ours once, for a moment.
+//! brought. `--quick` (or cargo's `--test`) runs each once, for a moment.
 #![cfg(feature = "server")]
 #![expect(
     clippy::unwrap_used,
@@ -45,7 +45,7 @@ fn main() {
     if let Some(port) = value("--floor") {
         return floor::serve(port.parse().unwrap());
     }
-    let is_test = arguments.iter().any(|argument| argument == "--test");
+    let is_test = arguments.iter().any(|argument| argument == "--test" || argument == "--quick");
     let rounds = value("--rounds").map_or(if is_test { 1 } else { 5 }, |text| text.parse::<u32>().unwrap());
     let seconds = value("--seconds").map_or(if is_test { 0.2 } else { 5.0 }, |text| text.parse().unwrap());
     let only: Option<Vec<_>> = value("--only").map(|names| names.split(',').collect());
