@@ -121,3 +121,27 @@ fn a_child_whose_row_and_whose_parents_row_were_deleted_by_hand_is_read() {
         ],
     );
 }
+
+/// A worker that is told to stop frees what it had asked for, and the answer is lost. Until it tries again, its next process has
+/// started under the same name and taken the lease: that one is not its to free.
+#[test]
+fn a_claim_that_was_given_up_is_not_taken_from_the_next_process_of_the_same_name() {
+    let worker = WorkerPlan { clock_ppm: -10_000, max_records: 7, at_shutdown: false, ..WORKER };
+    let other = WorkerPlan { policy: Policy::MidBatch, ..WORKER };
+    let acts = vec![
+        (11_836, Act::Split),
+        (15_681, Act::Table { worker: 0, fault: TableFault::SlowAnswer(964), times: 3 }),
+        (17_335, Act::Freeze { worker: 0, millis: 30_000 }),
+        (18_794, Act::Start { worker: 1 }),
+        (32_273, Act::Table { worker: 0, fault: TableFault::Slow(3_441), times: 3 }),
+        (50_260, Act::Table { worker: 0, fault: TableFault::HangAfter, times: 3 }),
+        (51_222, Act::CrashAtWrite { worker: 1, nth: 4, after: false }),
+        (66_049, Act::Stop { worker: 0 }),
+        (67_275, Act::Start { worker: 0 }),
+        (68_559, put(7)),
+    ];
+    let plan =
+        Plan { seed: 17_529, shards: 1, producers: vec![PRODUCER], workers: vec![worker, other], acts };
+    let outcome = run(&plan);
+    assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history);
+}

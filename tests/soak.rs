@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo test --profile seeds --test soak -- --seeds 1000000 [--of general|producers|leases|by-hand] [--from SEED]
-//!     [--minutes N] [--threads N] [--all]
+//!     [--minutes N] [--threads N] [--all] [--lines N]
 //! ```
 //!
 //! Without arguments, as in `cargo test`, it runs a few hundred seeds. It ends with 1 if a promise was broken or a situation
@@ -74,6 +74,9 @@ struct Options {
     /// Go on after a failure.
     #[arg(long)]
     all: bool,
+    /// How many lines of the history to print of a seed that fails, from its end.
+    #[arg(long, default_value_t = 60)]
+    lines: usize,
     /// Filters and flags of the standard harness.
     #[arg(allow_hyphen_values = true, trailing_var_arg = true, hide = true)]
     _rest: Vec<String>,
@@ -116,7 +119,7 @@ fn main() -> ExitCode {
                     if seed >= options.from.saturating_add(seeds) {
                         return;
                     }
-                    one(options.of, seed, &sums);
+                    one(&options, seed, &sums);
                     done.fetch_add(1, Ordering::Relaxed);
                     if !options.all && !sums.lock().expect("no panic in it").failures.is_empty() {
                         stop.store(true, Ordering::Relaxed);
@@ -134,14 +137,15 @@ fn main() -> ExitCode {
     )
 }
 
-fn one(of: Of, seed: u64, sums: &Mutex<Sums>) {
+fn one(options: &Options, seed: u64, sums: &Mutex<Sums>) {
+    let of = options.of;
     let distribution = of.distribution(seed);
     let plan = Plan::drawn(seed, distribution);
     let outcome = run(&plan);
     let failure = outcome.violations.first().map(|first| {
         let (small, small_outcome, runs) = shrink(&plan, first.invariant, 200);
         let lines: Vec<&str> = small_outcome.history.lines().collect();
-        let tail = lines.get(lines.len().saturating_sub(60)..).unwrap_or_default().join("\n");
+        let tail = lines.get(lines.len().saturating_sub(options.lines)..).unwrap_or_default().join("\n");
         format!(
             "seed {seed} ({distribution:?}) breaks {}: {}\n{} of {} acts are left after {runs} runs: {small:#?}\n{tail}\n\
              repeat it with: cargo test --test soak -- --of {} --from {seed} --seeds 1",

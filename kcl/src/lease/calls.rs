@@ -57,6 +57,11 @@ impl Calls {
         self.stamper.get_or_init(|| Stamper::new(worker, self.seed, table, now));
     }
 
+    /// Whether the last write of an owner was another process's, as far as stamps tell.
+    pub(crate) fn is_of_another_process(&self, row: &Lease) -> bool {
+        self.stamper.get().is_some_and(|stamper| stamper.is_of_another(row))
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }

@@ -73,6 +73,11 @@ impl Stamper {
         Self { process, origin }
     }
 
+    /// Whether another process wrote the row last, as an owner. Who leaves no stamp is not known.
+    pub(crate) fn is_of_another(&self, row: &Lease) -> bool {
+        row.stamp.is_some_and(|stamp| stamp.counter == row.counter && stamp.process != self.process)
+    }
+
     /// The stamp of an operation that is sent now; only those of an owner have one.
     pub(crate) fn stamp(&self, operation: &Operation, now: Instant) -> Option<Stamp> {
         let counter = match operation {

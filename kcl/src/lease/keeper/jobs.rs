@@ -161,6 +161,7 @@ pub(super) async fn ask(hands: Hands, key: LeaseKey, from: WorkerId) -> bool {
 pub(super) async fn give_up_claim(hands: Hands, key: LeaseKey) {
     let clock = hands.calls.clock();
     let mut backoff = hands.calls.backoff(&key);
+    let mut freed_at = None;
     // The row may change between the two calls, but not often: mark, hand-over, somebody else's take.
     for _ in 0..4 {
         let row = match hands.calls.get(&key).await {
@@ -172,12 +173,22 @@ pub(super) async fn give_up_claim(hands: Hands, key: LeaseKey) {
         let Some(row) = row.filter(|row| row.owner.as_ref() == Some(&hands.worker)) else { return };
         let operation = match row.checkpoint_owner.clone() {
             Some(owner) => Operation::EndHandoff { expected: row.owners(), owner },
+            // It was freed, though the answer was lost, and names us again, or another process has written it: our next
+            // process took it, under the same name.
+            None if freed_at.is_some_and(|counter| counter != row.counter)
+                || hands.calls.is_of_another_process(&row) =>
+            {
+                return;
+            }
             None => Operation::Release { expected: row.owners(), counter: row.counter },
         };
         match hands.calls.write(&key, &operation).await {
             Ok(Write::Applied(_)) => return,
             Ok(Write::Refused(_)) => {}
-            Err(_) => clock.sleep_until(clock.now() + backoff.next_delay()).await,
+            Err(_) => {
+                freed_at = operation.expected_counter();
+                clock.sleep_until(clock.now() + backoff.next_delay()).await;
+            }
         }
     }
 }
