@@ -30,18 +30,20 @@ fn data(number: u64) -> Vec<u8> {
 
 pub(crate) async fn fill(kind: &str, client: &Client, stream: &str, count: u64) -> Outcome<()> {
     match kind {
-        "aggregated" => aggregated(client, stream, count).await?,
+        // The engine's limits are off, and so are our own.
+        "aggregated" => {
+            aggregated(client, ProducerConfig::new(stream).with_rate_limit(100_000), count).await?;
+        }
+        "limited" => aggregated(client, ProducerConfig::new(stream), count).await?,
         "plain" => plain(client, stream, count).await?,
-        other => return Err(format!("records are aggregated or plain, not {other}").into()),
+        other => return Err(format!("records are aggregated, limited or plain, not {other}").into()),
     }
     let sum = (0..count).map(|number| digest(&key(number), &data(number))).fold(0, u64::wrapping_add);
     println!("filled {count} {sum}");
     Ok(())
 }
 
-async fn aggregated(client: &Client, stream: &str, count: u64) -> Outcome<()> {
-    // The engine's limits may be off.
-    let config = ProducerConfig::new(stream).with_rate_limit(100_000);
+async fn aggregated(client: &Client, config: ProducerConfig, count: u64) -> Outcome<()> {
     let producer = Producer::start(client, config)?;
     let mut window: VecDeque<Ticket> = VecDeque::new();
     for number in 0..count {

@@ -26,13 +26,9 @@ pub(crate) async fn measure(
     command: &[&str],
 ) -> Outcome<()> {
     for round in 1..=rounds {
-        let gaps = one(how, round, settle, folder, command).await?;
-        let worst = gaps.last().copied().unwrap_or_default();
-        println!(
-            "gap {how} {round} {} {} {worst}",
-            gaps.len(),
-            gaps.get(gaps.len() / 2).copied().unwrap_or_default()
-        );
+        for gap in one(how, round, settle, folder, command).await? {
+            println!("gap {how} {round} {gap}");
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! records, consumers that drain it and count, a worker that notes when it got what, and the measure of hand-overs.
 //!
 //! ```text
-//! drain fill aggregated|plain ENDPOINT STREAM COUNT         puts records, prints how many and their digest
+//! drain fill aggregated|limited|plain ENDPOINT STREAM COUNT   puts records, prints how many and their digest
 //! drain leases ENDPOINT TABLE-ENDPOINT STREAM APPLICATION   makes a lease for each shard
 //! drain read WAY COUNT ENDPOINT TABLE-ENDPOINT STREAM APPLICATION
 //!                                   reads until it has that many, prints what it got, waits to be killed

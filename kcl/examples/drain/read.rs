@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::error::SdkError;
 use aws_sdk_kinesis::types::{Record, ShardIteratorType};
 use bytes::Bytes;
 use kcl::lease::NewLease;
@@ -151,7 +152,17 @@ async fn read_shard(client: &Client, stream: &str, shard: &str, tally: &Tally) -
         .await?;
     let mut next = opened.shard_iterator;
     while let Some(iterator) = next {
-        let answer = client.get_records().shard_iterator(iterator).limit(10_000).send().await?;
+        let call = client.get_records().shard_iterator(&iterator).limit(10_000);
+        let answer = match call.send().await.map_err(SdkError::into_service_error) {
+            Ok(answer) => answer,
+            // As soon as the service may let it read again; the iterator is still good.
+            Err(error) if error.is_provisioned_throughput_exceeded_exception() => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                next = Some(iterator);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         let caught_up = answer.records.is_empty();
         count(answer.records, tally);
         next = answer.next_shard_iterator;

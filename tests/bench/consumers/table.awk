@@ -1,4 +1,4 @@
-# Lines of `scenario consumer rate cpu peak start engine table` to a table of medians, and to JSON. See run.sh.
+# Lines of `scenario consumer rate cpu peak start engine table records` to a table of medians, and to JSON. See run.sh.
 function sorted(list, count,   i, j, t) {
     for (i = 2; i <= count; i++)
         for (j = i; j > 1 && list[j] < list[j - 1]; j--) { t = list[j]; list[j] = list[j - 1]; list[j - 1] = t }
@@ -18,6 +18,7 @@ $3 == "wrong" { wrong[$1 " " $2]++; next }
     row = $1 " " $2
     if (!(row in rounds)) order[++rows] = row
     n = ++rounds[row]
+    records[row] = $9
     for (column = 3; column <= 8; column++) value[row, column, n] = $column
 }
 END {
@@ -33,10 +34,10 @@ END {
         spread(row, 7); engine = middle
         spread(row, 8); table = middle
         printf "%-11s %-16s %10.0f %23s %12.3f %8.2f %9.0f %9.2f %9.2f %8.2f%s\n", words[1], words[2], rate, range,
-            cpu * 1e6 / records, cpu, peak, start, engine, table, (row in wrong ? "  " wrong[row] " runs wrong" : "")
+            cpu * 1e6 / records[row], cpu, peak, start, engine, table, (row in wrong ? "  " wrong[row] " runs wrong" : "")
         if (json != "") {
-            printf "%s{\"name\":\"%s\",\"scenario\":\"%s\",\"rounds\":%d,\"records_per_s\":%s,\"cpu_s\":%s,\"peak_rss_mib\":%s,\"start_s\":%s,\"engine_cpu_s\":%s,\"table_cpu_s\":%s}",
-                (i == 1 ? "{\"suite\":\"consumers\",\"settings\":{" settings "},\"rows\":[\n" : ",\n"), words[2], words[1], rounds[row],
+            printf "%s{\"name\":\"%s\",\"scenario\":\"%s\",\"records\":%d,\"rounds\":%d,\"records_per_s\":%s,\"cpu_s\":%s,\"peak_rss_mib\":%s,\"start_s\":%s,\"engine_cpu_s\":%s,\"table_cpu_s\":%s}",
+                (i == 1 ? "{\"suite\":\"consumers\",\"settings\":{" settings "},\"rows\":[\n" : ",\n"), words[2], words[1], records[row], rounds[row],
                 object(row, 3), object(row, 4), object(row, 5), object(row, 6), object(row, 7), object(row, 8) >json
         }
     }

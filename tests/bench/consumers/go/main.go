@@ -1,6 +1,6 @@
 // The Scan of github.com/harlow/kinesis-consumer, which counts what it gets and prints what kcl/examples/drain/tally.rs prints.
 //
-// Arguments: the endpoints of Kinesis and DynamoDB, the stream, aggregated or plain, how many records there are.
+// Arguments: the endpoints of Kinesis and DynamoDB, the stream, plain or what else it holds, how many records there are.
 package main
 
 import (
@@ -37,7 +37,7 @@ func main() {
 		consumer.WithClient(kinesis.New(sess, aws.NewConfig().WithEndpoint(endpoint))),
 		consumer.WithStore(checkpoints),
 		consumer.WithShardIteratorType(kinesis.ShardIteratorTypeTrimHorizon),
-		consumer.WithAggregation(kind == "aggregated"),
+		consumer.WithAggregation(kind != "plain"),
 		consumer.WithMaxRecords(10_000),
 		// As often as the service lets a shard be read.
 		consumer.WithScanInterval(200*time.Millisecond),
