@@ -6,15 +6,17 @@ kcl_version=2.7.2
 kcl_rs_version=0.1.4
 versions='dynalite 4.0.0'
 
-# build_ours: sets $drain and $sim.
+# build_ours: sets $drain and $sim. Those that DRAIN and KINESIS_SIM name are taken as they are.
 build_ours() {
-    need cargo 'https://rustup.rs'
     target=${CARGO_TARGET_DIR:-$root/target}
-    (cd "$root" && cargo build --release --quiet -p kcl --features sqlite --example drain &&
-        { [ -n "${KINESIS_SIM:-}" ] || cargo build --release --quiet -p kinesis-sim --features server --bin kinesis-sim; }) ||
-        fail 'what is to be measured does not build'
-    drain=$target/release/examples/drain
+    drain=${DRAIN:-$target/release/examples/drain}
     sim=${KINESIS_SIM:-$target/release/kinesis-sim}
+    if [ -z "${DRAIN:-}" ] || [ -z "${KINESIS_SIM:-}" ]; then
+        need cargo 'https://rustup.rs'
+        (cd "$root" && cargo build --release --quiet -p kcl --example drain &&
+            cargo build --release --quiet -p kinesis-sim --features server --bin kinesis-sim) ||
+            fail 'what is to be measured does not build'
+    fi
     sdk=$(awk '/^name = "aws-sdk-kinesis"/ { getline; gsub(/.*= |"/, ""); print }' "$root/Cargo.lock")
     versions="kcl and engine of this clone with aws-sdk-kinesis $sdk, $versions"
 }

@@ -9,7 +9,7 @@
 #            go-harlow; of the scenarios: aggregated plain limited
 # Aggregated and plain run with every limit off. Limited is aggregated on an eighth of the shards and half of the records with the
 # service's limits in force: two MiB and five calls a second and shard, which nobody can be faster than.
-# Builds what it measures with optimisation. A tool that is missing gets a skip line. KINESIS_SIM, WORK: see ../../interop/common.sh.
+# Builds what it measures with optimisation. A tool that is missing gets a skip line. KINESIS_SIM, DRAIN: programs that were built before; WORK: see ../../interop/common.sh.
 #
 # The JSON: {"suite":"consumers","settings":{...},"rows":[{"name","scenario","rounds","records_per_s":{"min","median","max"},
 #   "cpu_s":{...},"peak_rss_mib":{...},"start_s":{...},"engine_cpu_s":{...},"table_cpu_s":{...}}]}
