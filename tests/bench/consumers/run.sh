@@ -158,4 +158,5 @@ done
 [ -s "$results" ] || fail 'nothing was measured'
 awk -v json="$json" -v settings="\"records\":$all,\"shards\":$shards,\"rounds\":$rounds,\"versions\":\"$versions\"" \
     -f "$here/table.awk" "$results"
-! grep -q ' wrong$' "$results" || fail 'a consumer did not deliver every record once'
+# A peer that delivers some records again, as at least once allows, was told of above.
+! grep -qE ' (sdk-loop|kcl|kcl-memory|kcl-sqlite|kcl-fan-out|scan) wrong$' "$results" || fail 'ours did not deliver every record once'
