@@ -165,6 +165,13 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_is_found_by_its_id_if_it_was_listed() {
+        let lineage = Lineage::new(&family());
+        assert_eq!(lineage.get(&id(3)), Some(&shard(3, 10, &[0])));
+        assert_eq!(lineage.get(&id(5)), None);
+    }
+
+    #[test]
     fn parents_and_children_mirror_each_other() {
         let lineage = Lineage::new(&family());
         assert_eq!(lineage.parents_of(&id(4)), [&id(2), &id(1)]);
