@@ -251,6 +251,29 @@ mod tests {
     }
 
     #[test]
+    fn changes_of_the_owner_are_counted_since_the_last_checkpoint() {
+        let taken = |row: &Lease, by: &str| {
+            becomes(row, &Operation::Take { expected: row.counter, worker: worker(by) })
+        };
+        let free = Lease { owner: None, ..row(1, "ann", 4) };
+        let ann = taken(&free, "ann");
+        assert_eq!(ann.owner_switches_since_checkpoint, 0, "nobody had it");
+        assert_eq!(taken(&ann, "ann").owner_switches_since_checkpoint, 0, "the same has it");
+        let bob = taken(&ann, "bob");
+        assert_eq!(bob.owner_switches_since_checkpoint, 1);
+        let marked = becomes(&bob, &Operation::StartHandoff { from: worker("bob"), to: worker("ann") });
+        assert_eq!(
+            taken(&marked, "bob").owner_switches_since_checkpoint,
+            2,
+            "it takes back what it was to hand over"
+        );
+        assert_eq!(taken(&marked, "ann").owner_switches_since_checkpoint, 1, "who was to have it has it");
+        let update = CheckpointUpdate { checkpoint: at(7), pending: None };
+        let after = becomes(&bob, &Operation::Checkpoint { expected: bob.counter, update });
+        assert_eq!(after.owner_switches_since_checkpoint, 0);
+    }
+
+    #[test]
     fn a_handover_from_a_worker_to_itself_is_refused() {
         let same = Operation::StartHandoff { from: worker("ann"), to: worker("ann") };
         assert_eq!(apply(Some(&row(1, "ann", 4)), &same), Verdict::Refused);
