@@ -129,6 +129,12 @@ impl Observations {
         }
     }
 
+    /// For models of rows with stamps: the same for what is known of the writers' clocks.
+    #[cfg(test)]
+    pub(crate) fn age_stamps(&mut self, time: Duration, older: impl Fn(u64, u64) -> u64) {
+        self.clocks.age(time, older);
+    }
+
     /// For models without hand-overs: since when owners own makes no difference.
     #[cfg(test)]
     pub(crate) fn forget_marks(&mut self) {

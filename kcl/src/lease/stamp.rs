@@ -152,6 +152,18 @@ impl Clocks {
         Some(known.best.bound(stamp.sent_micros, self.clock_error_ppm))
     }
 
+    /// For models: as if `time` had passed for the reader while its clock stayed, and for each process what `older` says.
+    #[cfg(test)]
+    pub(crate) fn age(&mut self, time: Duration, older: impl Fn(u64, u64) -> u64) {
+        for (process, known) in &mut self.of {
+            known.since -= time;
+            for reading in [&mut known.best, &mut known.recent] {
+                reading.read_at -= time;
+                reading.sent_micros = older(*process, reading.sent_micros);
+            }
+        }
+    }
+
     /// Forgets all processes but these.
     pub(crate) fn retain(&mut self, processes: &BTreeSet<u64>) {
         self.of.retain(|process, _| processes.contains(process));

@@ -72,6 +72,7 @@ impl Model for Stream {
             Property::always("C9: an end is earned", |_, state: &State| !state.broke(Rule::EarnedEnd)),
             Property::always("C10: no hole", |stream: &Self, state: &State| stream.has_no_hole(state)),
             Property::always("C11: rows go last", |_, state: &State| !state.broke(Rule::RowsLast)),
+            Property::always("C4: never back", |_, state: &State| !state.broke(Rule::Backwards)),
             Property::sometimes("all read", |stream: &Self, state: &State| stream.all_read(state)),
         ];
         if self.bounds.syncs > 0 {
@@ -96,8 +97,11 @@ fn large() -> Vec<(&'static str, Bounds)> {
     vec![
         ("lineage, a split and a comparison", Bounds { lags: true, ..split.clone() }),
         ("lineage, a split, a comparison and a shard that ages out", Bounds { trims: 1, ..split.clone() }),
-        ("lineage, a loss and a late creation", Bounds { syncs: 0, crashes: 1, late: 1, ..split }),
-        ("lineage, a split, a merge and listings that lag", Bounds { lags: true, ..read }),
+        ("lineage, a loss and a late creation", Bounds { syncs: 0, crashes: 1, late: 1, ..split.clone() }),
+        ("lineage, a split, a merge and listings that lag", Bounds { lags: true, ..read.clone() }),
+        ("lineage, two comparisons at once", Bounds { syncs: 2, ..split }),
+        ("lineage, a split, a merge and a comparison", BASE),
+        ("lineage, seven shards in three generations", Bounds { reshards: 0b111, ..read }),
     ]
 }
 

@@ -6,6 +6,9 @@
 //!
 //! A request that nobody waits for any more stays in the network and lands later or never; what can never apply again
 //! is forgotten. A crash forgets a worker and leaves its requests. Clocks run at the two extremes allowed.
+//!
+//! Stamps on rows are of two clocks each, the writer's and the reader's, and their ages never stop to count. So worlds with
+//! stamps are searched for a few ticks; those without, for ever.
 
 use stateright::{Model, Property};
 
@@ -19,6 +22,9 @@ mod steps;
 
 // Requests and answers.
 mod network;
+
+// What stands on rows of their writers' clocks.
+mod stamps;
 
 // The same with one rule that is laxer.
 mod variants;
@@ -44,6 +50,12 @@ pub(super) struct Bounds {
     pub(super) late: usize,
     /// Whether requests fail and are given up at all.
     pub(super) losses: bool,
+    /// How often a worker stops that waits for a lease which it asked for.
+    pub(super) stops: u8,
+    /// Who leaves stamps of its clock on the rows that it writes; nobody, if there is no bound to time.
+    pub(super) stamps: &'static [bool],
+    /// How often time passes. Ages of stamps have no end beyond which nothing changes, so with them this is bounded.
+    pub(super) ticks: Option<u8>,
 }
 
 const BASE: Bounds = Bounds {
@@ -56,7 +68,14 @@ const BASE: Bounds = Bounds {
     asks: 0,
     late: 1,
     losses: true,
+    stops: 0,
+    stamps: &[false; 3],
+    ticks: None,
 };
+
+/// Rows that carry stamps.
+const STAMPED: Bounds =
+    Bounds { stamps: &[true, true], ticks: Some(4), counter: 4, records: 0, late: 0, ..BASE };
 
 impl Model for World {
     type State = State;
@@ -117,6 +136,13 @@ impl Model for World {
             properties
                 .push(Property::sometimes("asked for", |world: &Self, state: &State| world.asked_for(state)));
         }
+        if self.bounds.stops > 0 {
+            properties.push(Property::sometimes("taken back", |_, state: &State| state.taken_back));
+        }
+        // Of a faster clock's stamps a slower one learns nothing in so short a time.
+        if !self.bounds.stamps.contains(&false) {
+            properties.push(Property::sometimes("taken by its stamp", |_, state: &State| state.by_stamp));
+        }
         properties
     }
 }
@@ -127,7 +153,8 @@ fn small() -> Vec<(&'static str, Bounds)> {
     vec![
         ("lease, a record", Bounds { records: 1, ..quick.clone() }),
         ("lease, late requests and a crash", Bounds { crashes: 1, late: 1, ..quick.clone() }),
-        ("lease, asked for, nothing lost", Bounds { asks: 1, losses: false, ..quick }),
+        ("lease, asked for and taken back", Bounds { asks: 1, stops: 1, losses: false, ..quick }),
+        ("lease, stamps on its row", Bounds { counter: 3, losses: false, ..STAMPED }),
     ]
 }
 
@@ -140,7 +167,14 @@ fn large() -> Vec<(&'static str, Bounds)> {
         ("lease, a record, a crash and a doubled request", Bounds { crashes: 1, doubles: 1, ..BASE }),
         ("lease, a record and one write more", Bounds { counter: 4, ..BASE }),
         ("lease, three workers", Bounds { clocks: &[2, 4, 4], counter: 2, late: 0, ..bare.clone() }),
-        ("lease, given back", Bounds { releases: 1, ..bare }),
+        ("lease, given back", Bounds { releases: 1, ..bare.clone() }),
+        ("lease, asked for, taken back and lost", Bounds { asks: 1, stops: 1, counter: 2, late: 1, ..bare }),
+        ("lease, stamps on its row", Bounds { crashes: 1, losses: false, ..STAMPED }),
+        ("lease, stamps on its row, and losses", Bounds { counter: 3, ..STAMPED }),
+        (
+            "lease, stamps of one worker",
+            Bounds { stamps: &[false, true], releases: 1, losses: false, ..STAMPED },
+        ),
     ]
 }
 

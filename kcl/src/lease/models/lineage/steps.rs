@@ -55,7 +55,7 @@ impl Stream {
                     return;
                 };
                 let new = creations.remove(one);
-                Self::create(state, new);
+                self.create(state, new);
                 state.set_sync(whose, Sync::Write { creations, deletions, listed, passed });
             }
             Action::Delete(whose) => Self::delete(state, whose),
@@ -67,7 +67,7 @@ impl Stream {
             }
             Action::LandLate(one) => {
                 let new = state.late.remove(one);
-                Self::create(state, new);
+                self.create(state, new);
             }
         }
     }
@@ -101,8 +101,13 @@ impl Stream {
         });
     }
 
-    fn create(state: &mut State, new: NewLease) {
+    fn create(&self, state: &mut State, new: NewLease) {
         let index = index_of(&new.key.shard_id());
+        if self.is(Variant::CreatesOverRows)
+            && let Some(row) = state.rows[index].take()
+        {
+            state.judge(row.checkpoint <= new.checkpoint, Rule::Backwards);
+        }
         let first_record = index < 2 || new.checkpoint == Checkpoint::TrimHorizon;
         if Self::apply(state, index, &Operation::Create(new)) {
             state.known |= 1 << index;
@@ -237,7 +242,7 @@ impl Stream {
             Some(Ending::Creating(left)) if !left.is_empty() => {
                 let mut left = left.into_iter();
                 if let Some(new) = left.next() {
-                    Self::create(state, new);
+                    self.create(state, new);
                 }
                 Some(Ending::Creating(left.collect()))
             }

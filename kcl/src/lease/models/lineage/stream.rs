@@ -31,6 +31,7 @@ pub(super) enum Rule {
     FirstRecord,
     EarnedEnd,
     RowsLast,
+    Backwards,
 }
 
 #[derive(Debug)]

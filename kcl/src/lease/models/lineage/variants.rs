@@ -24,6 +24,8 @@ pub(super) enum Variant {
     ChildrenAtLatest,
     /// A child that the end of its parent did not create is not looked for.
     LeavesHoles,
+    /// A row is created whether there is one or not.
+    CreatesOverRows,
 }
 
 #[test]
@@ -40,6 +42,8 @@ fn each_laxer_rule_breaks_its_property() {
         (Variant::StopsAtErrors, "C9: an end is earned", &quick),
         (Variant::LeavesHoles, "C10: no hole", &quick),
         (Variant::ChildrenAtLatest, "C8: children from their first record", &quick),
+        // A creation whose worker died lands when the child has been read by others.
+        (Variant::CreatesOverRows, "C4: never back", &Bounds { crashes: 1, late: 1, ..quick.clone() }),
     ];
     for (variant, property, bounds) in cases {
         breaks(&format!("{variant:?}"), Stream::new(bounds.clone(), Some(variant)), property);

@@ -6,11 +6,12 @@ use super::variants::Variant;
 use super::world::{Action, Rule, State, World};
 use crate::lease::rules::{self, Verdict};
 use crate::lease::tenure::Answer;
-use crate::lease::{Lease, LeaseCounter, Operation};
+use crate::lease::{Lease, LeaseCounter, Operation, Stamp};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Call {
     pub(super) operation: Operation,
+    pub(super) stamp: Option<Stamp>,
     pub(super) sent_at: Instant,
     pub(super) what: What,
     /// On its way back.
@@ -22,6 +23,7 @@ pub(super) enum What {
     Take,
     Write,
     Ask,
+    TakeBack,
 }
 
 /// As `HeldLease::give_away`.
@@ -52,6 +54,7 @@ impl Releasing {
 pub(super) struct Late {
     from: usize,
     operation: Operation,
+    pub(super) stamp: Option<Stamp>,
 }
 
 impl Late {
@@ -89,12 +92,13 @@ impl World {
                 self.deliver(state, index);
                 self.deliver(state, index);
             }
+            Action::GiveUpClaim(index) => self.give_up_claim(state, index),
             Action::Fail(index) => self.hear(state, index, Some(Answer::Failed)),
             Action::Hear(index) => self.hear(state, index, None),
             Action::TimeOut(index) => {
                 let call = state.workers[index].call.clone();
-                if let Some(Call { operation, answer: None, .. }) = call {
-                    self.leave(state, index, operation);
+                if let Some(Call { operation, stamp, answer: None, .. }) = call {
+                    self.leave(state, Late { from: index, operation, stamp });
                 }
                 self.hear(state, index, Some(Answer::InDoubt));
             }
@@ -104,11 +108,12 @@ impl World {
                 let operation = Operation::StartHandoff { from, to };
                 let one = &mut state.workers[index];
                 one.asked = true;
-                one.call = Some(Call { operation, sent_at: self.now, what: What::Ask, answer: None });
+                let what = What::Ask;
+                one.call = Some(Call { operation, stamp: None, sent_at: self.now, what, answer: None });
             }
             Action::DeliverLate(index) => {
-                let Late { from, operation } = state.late.remove(index);
-                self.land(state, from, &operation);
+                let Late { from, operation, stamp } = state.late.remove(index);
+                self.land(state, from, &operation, stamp);
             }
             other => self.step_release(state, other),
         }
@@ -121,7 +126,7 @@ impl World {
                 else {
                     return;
                 };
-                let answer = self.land(state, index, &operation);
+                let answer = self.land(state, index, &operation, None);
                 if let Some(releasing) = &mut state.workers[index].releasing {
                     releasing.flow = Flow::Answer(answer);
                 }
@@ -144,7 +149,8 @@ impl World {
             Action::TimeOutRelease(index) => {
                 let Some(mut releasing) = state.workers[index].releasing.clone() else { return };
                 if std::mem::replace(&mut releasing.flow, Flow::Nothing) == Flow::Request {
-                    self.leave(state, index, releasing.operation());
+                    let operation = releasing.operation();
+                    self.leave(state, Late { from: index, operation, stamp: None });
                 }
                 state.workers[index].releasing = Some(releasing);
             }
@@ -159,10 +165,8 @@ impl World {
     }
 
     fn deliver(&self, state: &mut State, index: usize) {
-        let Some(operation) = state.workers[index].call.as_ref().map(|call| call.operation.clone()) else {
-            return;
-        };
-        let answer = self.land(state, index, &operation);
+        let Some(Call { operation, stamp, .. }) = state.workers[index].call.clone() else { return };
+        let answer = self.land(state, index, &operation, stamp);
         if let Some(call) = &mut state.workers[index].call {
             call.answer = Some(answer);
         }
@@ -176,11 +180,17 @@ impl World {
             What::Take => self.took(state, index, answer, call.sent_at),
             What::Write => self.answered(state, index, &call, answer),
             What::Ask => state.workers[index].asked = matches!(answer, Answer::Applied(_)),
+            // Refused: the row has changed, and is looked at again. In doubt or failed: the same, or it is left at that.
+            What::TakeBack => {
+                state.workers[index].asked = !matches!(answer, Answer::Applied(_));
+                state.taken_back |=
+                    matches!((&answer, &call.operation), (Answer::Applied(_), Operation::EndHandoff { .. }));
+            }
         }
     }
 
     /// The store judges a request.
-    fn land(&self, state: &mut State, from: usize, operation: &Operation) -> Answer {
+    fn land(&self, state: &mut State, from: usize, operation: &Operation, stamp: Option<Stamp>) -> Answer {
         let before = state.row.clone();
         let known = operation.expected_counter();
         let mut operation = operation.clone();
@@ -189,11 +199,21 @@ impl World {
         {
             *expected = before.counter;
         }
+        if let (Some(Variant::TakesBackWhateverStands), Operation::EndHandoff { owner, .. }) =
+            (self.variant, &operation)
+        {
+            let after = Lease { owner: Some(owner.clone()), checkpoint_owner: None, ..before };
+            state.row = after.clone();
+            return Answer::Applied(after);
+        }
+        // No tenure looks at stamps, so that what they say in answers makes no difference.
+        let unstamped = |row: Lease| Lease { stamp: None, ..row };
         let Verdict::Becomes(after) = rules::apply(Some(&before), &operation) else {
-            return Answer::Refused(Some(before));
+            return Answer::Refused(Some(unstamped(before)));
         };
+        let after = rules::stamped(after, stamp.as_ref());
         let (writer, owner) = (Some(&self.ids[from]), before.actual_owner());
-        let marks = matches!(operation, Operation::StartHandoff { .. });
+        let marks = matches!(operation, Operation::StartHandoff { .. } | Operation::EndHandoff { .. });
         let checkpoints = matches!(operation, Operation::Checkpoint { .. });
         let next = if marks { before.counter } else { before.counter.next() };
         state.judge(known.is_none_or(|known| known == before.counter), Rule::Conditional);
@@ -201,12 +221,26 @@ impl World {
         state.judge(!checkpoints || after.checkpoint >= before.checkpoint, Rule::Backwards);
         state.judge(!checkpoints || writer == owner, Rule::NotTheOwner);
         state.row = after.clone();
-        Answer::Applied(after)
+        Answer::Applied(unstamped(after))
+    }
+
+    /// As `jobs::give_up_claim`: the row is looked at, and what is asked for is taken back, or freed if it was handed over.
+    fn give_up_claim(&self, state: &mut State, index: usize) {
+        let row = state.row.clone();
+        let expected = row.owners();
+        let operation = match row.checkpoint_owner {
+            Some(owner) if !self.is(Variant::FreesWhatIsMarked) => Operation::EndHandoff { expected, owner },
+            _ => Operation::Release { expected, counter: row.counter },
+        };
+        let one = &mut state.workers[index];
+        state.stops += u8::from(!one.stopping);
+        one.stopping = true;
+        let what = What::TakeBack;
+        one.call = Some(Call { operation, stamp: None, sent_at: self.now, what, answer: None });
     }
 
     /// What is on its way stays on its way, if there is room.
-    fn leave(&self, state: &mut State, from: usize, operation: Operation) {
-        let late = Late { from, operation };
+    fn leave(&self, state: &mut State, late: Late) {
         if state.late.len() < self.bounds.late && !state.late.contains(&late) {
             state.late.push(late);
             state.late.sort_by(|one, other| one.rank().cmp(&other.rank()));
@@ -214,13 +248,13 @@ impl World {
     }
 
     pub(super) fn leave_requests(&self, state: &mut State, index: usize) {
-        if let Some(Call { operation, answer: None, .. }) = state.workers[index].call.clone() {
-            self.leave(state, index, operation);
+        if let Some(Call { operation, stamp, answer: None, .. }) = state.workers[index].call.clone() {
+            self.leave(state, Late { from: index, operation, stamp });
         }
         if let Some(releasing) = state.workers[index].releasing.clone()
             && releasing.flow == Flow::Request
         {
-            self.leave(state, index, releasing.operation());
+            self.leave(state, Late { from: index, operation: releasing.operation(), stamp: None });
         }
     }
 }

@@ -33,17 +33,24 @@ impl World {
             Action::Start(index) => {
                 let mine = state.row.actual_owner() == Some(self.me(index));
                 let left_behind = mine.then_some(state.row.counter).into_iter().collect();
-                state.workers[index] = Worker { up: true, left_behind, ..Worker::default() };
+                let life = state.workers[index].life;
+                state.workers[index] = Worker { left_behind, ..self.process(life) };
             }
+            Action::Stop(index) => self.gone(state, index),
             other => self.step_network(state, other),
         }
     }
 
     fn tick(&self, state: &mut State) {
         let oldest = self.now.checked_sub(D).expect("now is an hour late");
+        state.ticks += u8::from(self.bounds.ticks.is_some());
+        self.age_stamps(state);
         for (one, seconds) in state.workers.iter_mut().zip(self.bounds.clocks) {
             let time = Duration::from_secs(*seconds);
             one.seen.age(time, oldest);
+            if self.has_stamps() {
+                one.seen.age_stamps(time, |process, micros| self.older(process, micros));
+            }
             let older = |at: &mut Instant| *at = aged(*at, time, oldest);
             one.watched.iter_mut().for_each(|(_, since)| older(since));
             one.reading_since.iter_mut().for_each(older);
@@ -58,7 +65,10 @@ impl World {
 
     fn scan(&self, state: &mut State, index: usize) {
         let me = self.me(index).clone();
-        let rows = [state.row.clone()];
+        let mut rows = [state.row.clone()];
+        if let (Some(Variant::StampsOutliveTheirWrites), Some(stamp)) = (self.variant, &mut rows[0].stamp) {
+            stamp.counter = rows[0].counter;
+        }
         let one = &mut state.workers[index];
         let asked_at = one.reading_since.take();
         let answered_at = if self.is(Variant::WatchesFromTheRequest) { asked_at } else { None };
@@ -86,7 +96,10 @@ impl World {
         let stood_still = one.watched.map_or(Duration::ZERO, |(_, since)| self.now - since);
         one.taking = Some(Taking { counter, why, in_doubt: false });
         let expired = matches!(why, Why::Expired | Why::OwnExpired);
-        state.judge(!expired || stood_still >= D, Rule::Unobserved);
+        // A stamp may say that the counter was written before it was seen; some of the time it must have been seen.
+        let least = if self.has_stamps() { D / 5 } else { D };
+        state.by_stamp |= expired && stood_still < D;
+        state.judge(!expired || stood_still >= least, Rule::Unobserved);
         self.send_take(state, index);
     }
 
@@ -94,7 +107,8 @@ impl World {
         let one = &mut state.workers[index];
         let Some(taking) = &one.taking else { return };
         let operation = Operation::Take { expected: taking.counter, worker: self.me(index).clone() };
-        one.call = Some(Call { operation, sent_at: self.now, what: What::Take, answer: None });
+        let stamp = self.stamp(index, one.life, &operation);
+        one.call = Some(Call { operation, stamp, sent_at: self.now, what: What::Take, answer: None });
     }
 
     /// As `Keeper::took` without a tenure.
@@ -164,7 +178,8 @@ impl World {
             held.first_attempt =
                 held.first_attempt.filter(|(at, _)| *at == counter).or(Some((counter, self.now)));
         }
-        one.call = Some(Call { operation, sent_at: self.now, what: What::Write, answer: None });
+        let stamp = self.stamp(index, one.life, &operation);
+        one.call = Some(Call { operation, stamp, sent_at: self.now, what: What::Write, answer: None });
     }
 
     fn hand_over(&self, state: &mut State, index: usize) {
@@ -196,7 +211,7 @@ impl World {
             let expected = row.counter;
             let update = CheckpointUpdate { checkpoint: to, pending: None };
             let operation = Operation::Checkpoint { expected, update };
-            let call = Call { operation, sent_at: self.now, what: What::Write, answer: None };
+            let call = Call { operation, stamp: None, sent_at: self.now, what: What::Write, answer: None };
             state.workers[index].call = Some(call);
         } else {
             self.write(state, index, &Purpose::Checkpoint(to));
@@ -281,8 +296,15 @@ impl World {
 
     fn crash(&self, state: &mut State, index: usize) {
         state.crashes += 1;
+        self.gone(state, index);
+    }
+
+    /// The process is gone; what it sent is not.
+    fn gone(&self, state: &mut State, index: usize) {
         self.leave_requests(state, index);
-        state.workers[index] = Worker::default();
+        // Only the stamps of another process of the same name are another clock's.
+        let life = state.workers[index].life + u8::from(self.has_stamps());
+        state.workers[index] = Worker { life, ..Worker::default() };
     }
 
     /// Forgets what makes no difference any more.
@@ -294,7 +316,7 @@ impl World {
             one.left_behind.retain(|left| *left >= counter);
             if self.bounds.asks == 0 {
                 one.seen.forget_marks();
-                if one.watched.is_some_and(|(watched, _)| watched != counter) {
+                if !self.has_stamps() && one.watched.is_some_and(|(watched, _)| watched != counter) {
                     (one.seen, one.watched) = (Observations::default(), None);
                 }
             }

@@ -1,7 +1,7 @@
 //! The rules, each one laxer than the protocol's, and the property that each breaks.
 
 use super::world::World;
-use super::{BASE, Bounds, breaks};
+use super::{BASE, Bounds, STAMPED, breaks};
 
 /// One rule that is laxer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,14 @@ pub(super) enum Variant {
     TrustsItsOwnName,
     /// A lease that somebody asked for is believed in as long as it is renewed.
     DeafToMarks,
+    /// Who asked for a lease and stops frees it, though its owner still has it.
+    FreesWhatIsMarked,
+    /// The store ends a hand-over whatever the row says by then.
+    TakesBackWhateverStands,
+    /// The time between two stamps of another worker's clock is taken for the same time on one's own.
+    StampsAreExact,
+    /// A stamp counts also after a write that left none.
+    StampsOutliveTheirWrites,
 }
 
 const BELIEVES: &str = "L3: who believes owns";
@@ -45,6 +53,8 @@ fn each_laxer_rule_breaks_its_property() {
     let bare = Bounds { records: 0, ..BASE };
     let quick = Bounds { late: 0, ..bare.clone() };
     let one = Bounds { records: 1, ..quick.clone() };
+    let asked = Bounds { asks: 1, losses: false, ..quick.clone() };
+    let three = Bounds { clocks: &[2, 4, 4], counter: 2, stops: 1, ..asked.clone() };
     let cases = [
         (Variant::CountsFromTheResponse, BELIEVES, &quick),
         (Variant::LatestAttemptCounts, BELIEVES, &quick),
@@ -64,7 +74,16 @@ fn each_laxer_rule_breaks_its_property() {
         (Variant::ForgetsTheFloor, "C4: never back", &Bounds { records: 2, ..one.clone() }),
         (Variant::ReleasesBeforeBeliefEnds, BELIEVES, &Bounds { releases: 1, ..quick.clone() }),
         (Variant::TrustsItsOwnName, BELIEVES, &Bounds { releases: 1, ..quick.clone() }),
-        (Variant::DeafToMarks, BELIEVES, &Bounds { asks: 1, losses: false, ..quick.clone() }),
+        (Variant::DeafToMarks, BELIEVES, &asked),
+        (Variant::FreesWhatIsMarked, BELIEVES, &Bounds { stops: 1, ..asked.clone() }),
+        // A third one takes the lease while the request is under way.
+        (Variant::TakesBackWhateverStands, BELIEVES, &three),
+        (Variant::StampsAreExact, BELIEVES, &Bounds { losses: false, ..STAMPED }),
+        (
+            Variant::StampsOutliveTheirWrites,
+            BELIEVES,
+            &Bounds { stamps: &[false, true], releases: 1, losses: false, ..STAMPED },
+        ),
     ];
     for (variant, property, bounds) in cases {
         breaks(&format!("{variant:?}"), World::new(bounds.clone(), Some(variant)), property);

@@ -50,6 +50,12 @@ pub(super) struct State {
     pub(super) doubles: u8,
     pub(super) releases: u8,
     pub(super) asks: u8,
+    pub(super) stops: u8,
+    pub(super) ticks: u8,
+    /// A mark was taken back by the one who had set it.
+    pub(super) taken_back: bool,
+    /// A lease was taken sooner than reading alone would have allowed.
+    pub(super) by_stamp: bool,
     broken: u16,
 }
 
@@ -66,6 +72,10 @@ pub(super) struct Worker {
     pub(super) watched: Option<(LeaseCounter, Instant)>,
     pub(super) left_behind: BTreeSet<LeaseCounter>,
     pub(super) asked: bool,
+    /// It takes back what it asked for, and then it is gone.
+    pub(super) stopping: bool,
+    /// Which process of its name it is, from 0.
+    pub(super) life: u8,
     /// For one variant: when the read that is under way was sent.
     pub(super) reading_since: Option<Instant>,
 }
@@ -110,6 +120,10 @@ pub(super) enum Action {
     ReleaseAgain(usize),
     AbandonRelease(usize),
     Ask(usize),
+    /// The worker stops, and takes back what it asked for and has not got.
+    GiveUpClaim(usize),
+    /// It is gone, whatever became of that.
+    Stop(usize),
     /// The request reaches the store; its answer is on its way.
     Deliver(usize),
     /// It reaches the store twice, and the second answer comes.
@@ -158,7 +172,7 @@ impl World {
     }
 
     pub(super) fn first(&self) -> State {
-        let fresh = Worker { up: true, ..Worker::default() };
+        let fresh = self.process(0);
         State {
             row: row(1, "", 0),
             workers: vec![fresh; self.ids.len()],
@@ -167,8 +181,26 @@ impl World {
             doubles: 0,
             releases: 0,
             asks: 0,
+            stops: 0,
+            ticks: 0,
+            taken_back: false,
+            by_stamp: false,
             broken: 0,
         }
+    }
+
+    pub(super) fn has_stamps(&self) -> bool {
+        self.bounds.stamps.contains(&true)
+    }
+
+    /// A worker that has seen nothing yet.
+    pub(super) fn process(&self, life: u8) -> Worker {
+        let seen = match self.variant {
+            Some(Variant::StampsAreExact) => Observations::with_clock_error(0),
+            _ if self.has_stamps() => Observations::with_clock_error(RHO_PPM),
+            _ => Observations::default(),
+        };
+        Worker { up: true, seen, life, ..Worker::default() }
     }
 
     pub(super) fn me(&self, index: usize) -> &WorkerId {
@@ -214,7 +246,9 @@ impl World {
     }
 
     pub(super) fn choices(&self, state: &State, actions: &mut Vec<Action>) {
-        actions.push(Action::Tick);
+        if self.bounds.ticks.is_none_or(|ticks| state.ticks < ticks) {
+            actions.push(Action::Tick);
+        }
         for index in 0..state.workers.len() {
             let one = &state.workers[index];
             if !one.up {
@@ -265,7 +299,17 @@ impl World {
             }
             (None, Some(held), _) => self.choices_of_holder(state, index, held, actions),
             (None, None, Some(_)) => actions.extend([Action::TakeAgain(index), Action::AbandonTake(index)]),
+            (None, None, None) if one.stopping => {
+                actions.push(Action::Stop(index));
+                if state.row.owner.as_ref() == Some(self.me(index)) && may_write {
+                    actions.push(Action::GiveUpClaim(index));
+                }
+            }
             (None, None, None) => {
+                let waits = one.asked && state.row.owner.as_ref() == Some(self.me(index));
+                if state.stops < self.bounds.stops && waits && may_write {
+                    actions.push(Action::GiveUpClaim(index));
+                }
                 if self.is(Variant::WatchesFromTheRequest) && one.reading_since.is_none() {
                     actions.push(Action::AskForScan(index));
                 } else if may_write || one.left_behind.is_empty() {
