@@ -3,11 +3,13 @@
 //! ```text
 //! cargo test --test chaos                                        half a minute
 //! CHAOS_SECONDS=3600 CHAOS_RATE=2000 cargo test --profile seeds --test chaos     the long form
+//! CHAOS_STORE=dynamodb cargo test --test chaos                   leases in a DynamoDB-compatible server
 //! ```
 //!
-//! This program starts itself again as each producer and worker. The engine and one proxy for each worker run here, so that
+//! This program starts itself again as each producer and worker. The engine and the proxies of each worker run here, so that
 //! a network can be cut without the process knowing. What counts in the end is only what the processes wrote to files, and
 //! what the engine holds. Needs `kill` for the signals; without it, or on Windows, it says so and does nothing.
+//! `CHAOS_STORE=dynamodb` needs node and npm as well (tests/interop/dynamodb); `CHAOS_SEED` draws another order of troubles.
 
 #![allow(
     clippy::print_stdout,
@@ -20,6 +22,8 @@
 mod actors;
 #[path = "chaos/proxy.rs"]
 mod proxy;
+#[path = "chaos/table.rs"]
+mod table;
 #[path = "chaos/verdict.rs"]
 mod verdict;
 
@@ -34,6 +38,7 @@ use proxy::Proxy;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
+use table::Table;
 
 /// The stream that everybody uses.
 const STREAM: &str = "chaos";
@@ -73,7 +78,7 @@ struct Process {
 }
 
 impl Process {
-    fn start(&mut self, server: SocketAddr, folder: &Path) {
+    fn start(&mut self, server: SocketAddr, leases: &str, folder: &Path) {
         self.lives += 1;
         let file = folder.join(format!("{}-{}", self.name, self.lives));
         let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
@@ -83,7 +88,7 @@ impl Process {
             .env("CHAOS_LIFE", self.lives.to_string())
             .env("CHAOS_SERVER", server.to_string())
             .env("CHAOS_FILE", file)
-            .env("CHAOS_LEASES", folder.join("leases.sqlite"))
+            .env("CHAOS_LEASES", leases)
             .stdin(Stdio::null());
         self.child = Some(command.spawn().expect("this program starts again"));
     }
@@ -114,6 +119,7 @@ struct Stage {
     server: SocketAddr,
     folder: PathBuf,
     proxies: Vec<Proxy>,
+    table: Table,
     producers: Vec<Process>,
     workers: Vec<Process>,
     rng: SmallRng,
@@ -124,6 +130,10 @@ struct Stage {
 async fn chaos() -> ExitCode {
     let (seconds, seed) = (number("CHAOS_SECONDS", 25), number("CHAOS_SEED", 1));
     let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some(table) = Table::open(folder.path(), WORKERS, seconds).await else {
+        println!("0 passed, 0 failed");
+        return ExitCode::SUCCESS;
+    };
     let sim = Sim::builder().limits(Limits::Aws).state_delay(Duration::from_millis(100)).wall_clock().build();
     sim.create_stream(STREAM, 3);
     let server = sim.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
@@ -139,6 +149,7 @@ async fn chaos() -> ExitCode {
         server: server.addr(),
         folder: folder.path().to_owned(),
         proxies,
+        table,
         producers: (0..PRODUCERS).map(process("producer")).collect(),
         workers: (0..WORKERS).map(process("worker")).collect(),
         rng: SmallRng::seed_from_u64(seed),
@@ -167,12 +178,10 @@ impl Stage {
     /// Starts whoever is not there.
     fn start_all(&mut self) {
         for producer in self.producers.iter_mut().filter(|one| one.child.is_none()) {
-            producer.start(self.server, &self.folder);
+            producer.start(self.server, "none", &self.folder);
         }
-        for (worker, proxy) in
-            self.workers.iter_mut().zip(&self.proxies).filter(|(one, _)| one.child.is_none())
-        {
-            worker.start(proxy.addr(), &self.folder);
+        for (index, worker) in self.workers.iter_mut().enumerate().filter(|(_, one)| one.child.is_none()) {
+            worker.start(self.proxies[index].addr(), &self.table.address(index), &self.folder);
         }
     }
 
@@ -181,7 +190,7 @@ impl Stage {
         let worker = self.rng.random_range(0..WORKERS);
         let millis = Duration::from_millis(self.rng.random_range(200..6_000));
         if self.deck.is_empty() {
-            self.deck.extend(0..6);
+            self.deck.extend(0..if self.table.proxy(0).is_some() { 9 } else { 6 });
             self.deck.shuffle(&mut self.rng);
         }
         match self.deck.pop() {
@@ -210,9 +219,40 @@ impl Stage {
                 self.split();
                 "split"
             }
-            _ => {
+            Some(5) => {
                 self.merge();
                 "merge"
+            }
+            other => self.trouble_of_the_table(other, worker, millis).await,
+        }
+    }
+
+    /// What can go wrong between a worker and a table that is a server.
+    async fn trouble_of_the_table(
+        &mut self,
+        kind: Option<u32>,
+        worker: usize,
+        millis: Duration,
+    ) -> &'static str {
+        let Some(way) = self.table.proxy(worker) else { return "nothing" };
+        match kind {
+            Some(6) => {
+                way.cut();
+                tokio::time::sleep(millis).await;
+                way.mend();
+                "way to the table cut"
+            }
+            Some(7) => {
+                way.hold();
+                tokio::time::sleep(millis).await;
+                way.mend();
+                "way to the table held up"
+            }
+            _ => {
+                self.table.signal("-STOP");
+                tokio::time::sleep(millis).await;
+                self.table.signal("-CONT");
+                "table stopped for a while"
             }
         }
     }
@@ -242,6 +282,7 @@ impl Stage {
         for proxy in &self.proxies {
             proxy.mend();
         }
+        self.table.mend();
         self.start_all();
         for producer in &mut self.producers {
             producer.signal("-TERM");

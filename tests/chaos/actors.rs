@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{BehaviorVersion, Region, retry::RetryConfig};
-use kcl::lease::SqliteLeaseStore;
+use kcl::lease::{DynamoDbLeaseStore, LeaseStore, SqliteLeaseStore};
 use kcl::{
     BoxError, ConsumerConfig, InitialPosition, InitializationInput, LeaseLostInput, ProcessRecordsInput,
     RecordProcessor, Scheduler, ShardEndedInput, ShutdownRequestedInput,
@@ -33,6 +33,22 @@ fn client() -> Client {
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
     Client::from_conf(config)
+}
+
+/// A file, or the table in a server.
+fn store() -> Result<Arc<dyn LeaseStore>, BoxError> {
+    let at = variable("CHAOS_LEASES");
+    if !at.starts_with("http") {
+        return Ok(Arc::new(SqliteLeaseStore::open(at, "chaos")?));
+    }
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("any", "any", None, None, "test"))
+        .endpoint_url(at)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .build();
+    Ok(Arc::new(DynamoDbLeaseStore::new(&aws_sdk_dynamodb::Client::from_conf(config), "chaos")))
 }
 
 /// The lines of one life. A file that the system has is safe from the death of its process.
@@ -86,8 +102,8 @@ pub(crate) async fn worker() {
         .with_failover_time(Duration::from_secs(4))
         .with_seed(seed);
     loop {
-        let store = match SqliteLeaseStore::open(variable("CHAOS_LEASES"), "chaos") {
-            Ok(store) => Arc::new(store),
+        let store = match store() {
+            Ok(store) => store,
             Err(error) => {
                 eprintln!("{name}: {error}");
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -123,7 +139,7 @@ impl RecordProcessor for Reader {
     }
 
     async fn process_records(&mut self, input: ProcessRecordsInput) -> Result<(), BoxError> {
-        let mut text = String::new();
+        let mut text = format!("> {}\n", self.tenure);
         for record in input.records.iter() {
             let uid = std::str::from_utf8(record.data())?;
             let position = record.position();
@@ -137,8 +153,12 @@ impl RecordProcessor for Reader {
             )?;
         }
         self.lines.write(&text);
-        input.checkpointer.checkpoint().await?;
-        Ok(())
+        let done = input.checkpointer.checkpoint().await;
+        if done.is_err() {
+            // The batch is to come again, whole.
+            self.lines.write(&format!("! {}\n", self.tenure));
+        }
+        Ok(done?)
     }
 
     async fn lease_lost(&mut self, _: LeaseLostInput) {}

@@ -20,6 +20,7 @@ pub(crate) struct Verdict {
     handed: usize,
     copies_stored: usize,
     handed_again: usize,
+    batches_failed: usize,
     workers_that_read: usize,
     broken: Vec<String>,
 }
@@ -32,12 +33,12 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { acknowledged, stored, handed, copies_stored, handed_again, workers_that_read, broken } =
-            self;
+        let Self { acknowledged, stored, handed, copies_stored, handed_again, .. } = self;
+        let Self { batches_failed, workers_that_read, broken, .. } = self;
         write!(
             f,
             "acknowledged {acknowledged}, stored {stored} ({copies_stored} of them again), handed over {handed} \
-             ({handed_again} of them again) to {workers_that_read} workers"
+             ({handed_again} of them again) to {workers_that_read} workers, {batches_failed} batches could not be checkpointed"
         )?;
         broken.iter().take(20).try_for_each(|what| write!(f, "\nbroken: {what}"))
     }
@@ -48,8 +49,7 @@ pub(crate) async fn judge(folder: &Path, sim: &Sim, patience: Duration) -> Verdi
     let deadline = Instant::now() + patience;
     loop {
         let (acknowledged, handed) = (acknowledged(folder), handed(folder));
-        let read: BTreeSet<&str> =
-            handed.iter().flat_map(|life| &life.records).map(|one| one.0.as_str()).collect();
+        let read: BTreeSet<&str> = handed.iter().flat_map(Life::uids).collect();
         let missing = acknowledged.keys().find(|uid| !read.contains(uid.as_str()));
         if missing.is_none() || Instant::now() > deadline {
             return verdict(sim, &acknowledged, &handed);
@@ -61,8 +61,35 @@ pub(crate) async fn judge(folder: &Path, sim: &Sim, patience: Duration) -> Verdi
 /// One file of a worker.
 struct Life {
     worker: String,
-    /// What it was handed, with the number of the tenure.
-    records: Vec<(String, Place, u64)>,
+    lines: Vec<Line>,
+}
+
+/// Each with the number of the tenure.
+enum Line {
+    Begins(u64),
+    Record(u64, String, Place),
+    /// The batch is not done with, and comes again.
+    Failed(u64),
+}
+
+impl Line {
+    fn read(words: &[&str]) -> Self {
+        let number = |at: usize| words[at].parse().expect("a number");
+        match words[0] {
+            ">" => Self::Begins(number(1)),
+            "!" => Self::Failed(number(1)),
+            uid => Self::Record(number(4), uid.to_owned(), place(words)),
+        }
+    }
+}
+
+impl Life {
+    fn uids(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Record(_, uid, _) => Some(uid.as_str()),
+            _ => None,
+        })
+    }
 }
 
 fn files(folder: &Path, role: &str) -> Vec<(String, String)> {
@@ -99,9 +126,7 @@ fn acknowledged(folder: &Path) -> BTreeMap<String, Place> {
 fn handed(folder: &Path) -> Vec<Life> {
     let life = |(name, text): (String, String)| Life {
         worker: name.rsplit_once('-').map_or(String::new(), |(worker, _)| worker.to_owned()),
-        records: lines(&text)
-            .map(|words| (words[0].to_owned(), place(&words), words[4].parse().expect("a number")))
-            .collect(),
+        lines: lines(&text).map(|words| Line::read(&words)).collect(),
     };
     files(folder, "worker").into_iter().map(life).collect()
 }
@@ -125,32 +150,55 @@ fn verdict(sim: &Sim, acknowledged: &BTreeMap<String, Place>, handed: &[Life]) -
     let mut read: BTreeSet<&str> = BTreeSet::new();
     let mut readers = BTreeSet::new();
     for life in handed {
-        let mut last: BTreeMap<(u64, &str), (u128, &str, u64)> = BTreeMap::new();
-        for (uid, place, tenure) in &life.records {
+        if life.uids().next().is_some() {
             readers.insert(life.worker.as_str());
+        }
+        for uid in life.uids() {
             verdict.handed += 1;
             verdict.handed_again += usize::from(!read.insert(uid));
-            if log.get(place) != Some(uid) {
-                verdict.broken.push(format!(
-                    "C14: {uid} was handed over from {place:?}, where {:?} is",
-                    log.get(place)
-                ));
-            }
-            // Numbers of one length: their order is that of their texts.
-            let here = (place.1.len() as u128, place.1.as_str(), place.2);
-            let before = last.insert((*tenure, &place.0), here);
-            if before.is_some_and(|before| before >= here) {
-                verdict
-                    .broken
-                    .push(format!("C2: {uid} at {place:?} came after {before:?} to {}", life.worker));
-            }
         }
+        verdict.judge_life(&log, life);
     }
     verdict.workers_that_read = readers.len();
     for uid in acknowledged.keys().filter(|uid| !read.contains(uid.as_str())) {
         verdict.broken.push(format!("C1: {uid} was acknowledged and never handed over"));
     }
     verdict
+}
+
+impl Verdict {
+    /// What one process was handed is stored there, and comes in order; a batch that failed comes again from its beginning.
+    fn judge_life(&mut self, log: &BTreeMap<Place, String>, life: &Life) {
+        // Numbers of one length: their order is that of their texts.
+        let order = |place: &Place| (place.1.len(), place.1.clone(), place.2);
+        let (mut last, mut before_batch) = (BTreeMap::new(), BTreeMap::new());
+        for line in &life.lines {
+            match line {
+                Line::Begins(tenure) => {
+                    before_batch.insert(*tenure, last.get(tenure).cloned());
+                }
+                Line::Failed(tenure) => {
+                    self.batches_failed += 1;
+                    match before_batch.get(tenure).cloned().flatten() {
+                        Some(before) => last.insert(*tenure, before),
+                        None => last.remove(tenure),
+                    };
+                }
+                Line::Record(tenure, uid, place) => {
+                    let there = log.get(place);
+                    if there != Some(uid) {
+                        self.broken
+                            .push(format!("C14: {uid} was handed over from {place:?}, where {there:?} is"));
+                    }
+                    let before = last.insert(*tenure, order(place));
+                    if before.as_ref().is_some_and(|before| *before >= order(place)) {
+                        let worker = &life.worker;
+                        self.broken.push(format!("C2: {uid} at {place:?} came after {before:?} to {worker}"));
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// What the engine holds, user record by user record.
