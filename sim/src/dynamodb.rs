@@ -78,6 +78,26 @@ pub struct TableUsage {
     pub write_units: f64,
 }
 
+/// A write of one item that took effect, whatever its caller was told.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TableWrite {
+    /// The name of the client.
+    pub caller: Arc<str>,
+    /// The table.
+    pub table: String,
+    /// The item's key.
+    pub key: String,
+    /// When the caller sent it: milliseconds since the simulation was first used, as in the trace.
+    pub sent_at_millis: u64,
+    /// When it took effect, likewise.
+    pub at_millis: u64,
+    /// The item before it, in the form of the service's JSON; `None`: there was none.
+    pub before: Option<Value>,
+    /// The item after it; `None`: it is deleted.
+    pub after: Option<Value>,
+}
+
 impl SimDynamoDb {
     /// An empty account. The seed decides everything that is drawn.
     pub fn new(seed: u64) -> Self {
@@ -174,9 +194,20 @@ impl SimDynamoDb {
         self.state().tables.remove_outside(table, key)
     }
 
+    /// Calls `watch` with each write of an item from now on, when it has taken effect: the truth to compare with
+    /// what writers were told. It must not call this simulation.
+    pub fn watch_writes(&self, watch: impl Fn(&TableWrite) + Send + 'static) {
+        self.state().watches.push(Box::new(watch));
+    }
+
     /// What the calls of one client cost so far.
     pub fn usage_of(&self, caller: &str) -> TableUsage {
         self.state().usage.get(caller).cloned().unwrap_or_default()
+    }
+
+    /// Milliseconds since the simulation was first used, of which this is a use: virtual ones under a paused runtime.
+    pub fn elapsed_millis(&self) -> u64 {
+        self.now_millis() - EPOCH
     }
 
     /// One line per call: milliseconds since the first use, caller, operation, table, key, outcome. The same seed and the

@@ -142,7 +142,7 @@ pub mod fuzzing;
 mod server;
 
 #[cfg(feature = "dynamodb")]
-pub use dynamodb::{SimDynamoDb, SimDynamoDbHttpClient, TableUsage};
+pub use dynamodb::{SimDynamoDb, SimDynamoDbHttpClient, TableUsage, TableWrite};
 pub use engine::{Answer, Engine, EngineSettings, Loss, Reply, Request};
 pub use history::{History, Judgement};
 pub use in_process::SimHttpClient;

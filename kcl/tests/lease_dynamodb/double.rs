@@ -282,3 +282,39 @@ async fn a_broken_item_is_skipped_counted_and_found_again_once_it_is_whole() {
     tables.put_item(TABLE, whole);
     assert_eq!((store.list().await.unwrap().len(), store.skipped_items()), (2, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_told_when_it_takes_effect_whatever_its_caller_is_told() {
+    let tables = SimDynamoDb::new(3);
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    tables.watch_writes(move |write| tell.lock().unwrap().push(write.clone()));
+    let store = prepared(&tables).await;
+    let row = owned(&store, 1).await;
+    assert_eq!(told.lock().unwrap().len(), 2, "a creation and a take; reads are no writes");
+
+    let renew = |counter| store.renew(&row.key, counter, false);
+    let lost = tables.rule(Rule::operation("UpdateItem").times(1).then(Verdict::LoseRequest));
+    renew(row.counter).await.unwrap_err();
+    drop(lost);
+    assert_eq!(told.lock().unwrap().len(), 2, "what is lost on the way changes nothing");
+
+    let lost = tables.rule(Rule::operation("UpdateItem").times(1).then(Verdict::LoseAnswer));
+    renew(row.counter).await.unwrap_err();
+    drop(lost);
+    let write = told.lock().unwrap()[2].clone();
+    let counter = |item: &Option<Value>| item.as_ref().unwrap()["leaseCounter"]["N"].clone();
+    assert_eq!((counter(&write.before), counter(&write.after)), (json!("1"), json!("2")));
+    assert_eq!(
+        (&*write.caller, write.table.as_str(), write.key.as_str()),
+        ("client", TABLE, row.key.as_str())
+    );
+    assert_eq!(write.sent_at_millis, write.at_millis);
+
+    assert!(!renew(row.counter).await.unwrap().is_applied());
+    assert_eq!(told.lock().unwrap().len(), 3, "nor does one that is refused");
+    let _late = tables.rule(Rule::operation("DeleteItem").then(Verdict::Delay(Duration::from_secs(2))));
+    assert!(store.delete(&row.key, kcl::LeaseCounter::new(2)).await.unwrap().is_applied());
+    let write = told.lock().unwrap()[3].clone();
+    assert_eq!((write.at_millis - write.sent_at_millis, write.after), (2_000, None));
+}

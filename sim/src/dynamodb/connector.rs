@@ -42,7 +42,8 @@ impl HttpConnector for SimDynamoDbHttpClient {
             let target = parts.headers.get("x-amz-target").and_then(|value| value.to_str().ok());
             let operation = target.and_then(|target| target.strip_prefix("DynamoDB_20120810.")).unwrap_or("");
             let input = serde_json::from_slice(&body).unwrap_or(Value::Null);
-            let call = Call { caller, operation: operation.to_owned(), input };
+            let sent_at = tables.now_millis();
+            let call = Call { caller, operation: operation.to_owned(), input, sent_at };
             match tables.exchange(call).await {
                 Ok(reply) => response(&reply),
                 Err(NoAnswer::ConnectionBroken) => Err(ConnectorError::io(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::tables::{Refusal, Tables};
-use super::{SimDynamoDb, TableUsage};
+use super::{SimDynamoDb, TableUsage, TableWrite};
 use crate::door::{EPOCH, NoAnswer};
 use crate::engine::{Loss, loss_of};
 use crate::rule::{RuleBook, Strike, Subject, Verdict};
@@ -21,6 +21,8 @@ pub(super) struct Call {
     pub(super) caller: Arc<str>,
     pub(super) operation: String,
     pub(super) input: Value,
+    /// When its caller sent it, milliseconds since the epoch.
+    pub(super) sent_at: u64,
 }
 
 impl Call {
@@ -54,8 +56,10 @@ enum Answer {
     Lost(Loss),
 }
 
+/// Who is told of each write.
+pub(super) type Watch = Box<dyn Fn(&TableWrite) + Send>;
+
 /// Everything that changes.
-#[derive(Debug)]
 pub(super) struct State {
     pub(super) tables: Tables,
     pub(super) rules: RuleBook,
@@ -68,6 +72,13 @@ pub(super) struct State {
     /// Answers to delayed calls that are waited for; none yet until the call arrives.
     awaited: BTreeMap<u64, Option<Answer>>,
     next_ticket: u64,
+    pub(super) watches: Vec<Watch>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("tables", &self.tables).finish_non_exhaustive()
+    }
 }
 
 impl State {
@@ -81,6 +92,7 @@ impl State {
             arriving: BTreeMap::new(),
             awaited: BTreeMap::new(),
             next_ticket: 0,
+            watches: Vec::new(),
         }
     }
 
@@ -115,11 +127,36 @@ impl State {
         if self.denied.contains(&call.operation) {
             return refused(&Refusal::denied(&call.caller, &call.operation));
         }
+        let before = self.watched(call);
         let usage = self.usage.entry(call.caller.to_string()).or_default();
         *usage.calls.entry(call.operation.clone()).or_default() += 1;
-        match self.tables.call(now, &call.operation, &call.input, usage) {
+        let reply = match self.tables.call(now, &call.operation, &call.input, usage) {
             Ok(body) => Reply { status: 200, body },
             Err(refusal) => refused(&refusal),
+        };
+        self.tell(now, call, before);
+        reply
+    }
+
+    /// The item that the call is about, if somebody watches.
+    fn watched(&self, call: &Call) -> Option<Value> {
+        if self.watches.is_empty() {
+            return None;
+        }
+        self.tables.item(call.table()?, call.key()?).cloned().map(Value::Object)
+    }
+
+    fn tell(&self, now: u64, call: &Call, before: Option<Value>) {
+        let after = self.watched(call);
+        let (Some(table), Some(key)) = (call.table(), call.key()) else { return };
+        if before == after {
+            return;
+        }
+        let (caller, table, key) = (Arc::clone(&call.caller), table.to_owned(), key.to_owned());
+        let (sent_at_millis, at_millis) = (call.sent_at - EPOCH, now - EPOCH);
+        let write = TableWrite { caller, table, key, sent_at_millis, at_millis, before, after };
+        for watch in &self.watches {
+            watch(&write);
         }
     }
 

@@ -136,6 +136,10 @@ impl Tables {
         rows.filter_map(|row| row.item.clone()).map(Value::Object).collect()
     }
 
+    pub(super) fn item(&self, table: &str, key: &str) -> Option<&Item> {
+        self.by_name.get(table)?.item(key)
+    }
+
     pub(super) fn put_outside(&mut self, now: u64, table: &str, item: Value) -> bool {
         let Some(table) = self.by_name.get_mut(table) else { return false };
         let Value::Object(item) = item else { return false };
