@@ -217,7 +217,8 @@ impl FanOut {
             let first = event.records.first().map(|record| record.sequence_number);
             self.events.push_back(FetchEvent::Overtaken { lost, after: self.position.newest(), first });
         }
-        self.events.extend(self.position.accept(&mut event.records));
+        let nothing_left = event.millis_behind_latest == Some(0) || !event.children.is_empty();
+        self.events.extend(self.position.accept(&mut event.records, nothing_left));
         let ended = match event.continuation {
             Some(number) => {
                 self.position.continues_after(number);

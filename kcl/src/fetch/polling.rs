@@ -200,7 +200,8 @@ impl Polling {
             let first = answer.records.first().map(|record| record.sequence_number);
             self.events.push_back(FetchEvent::Overtaken { lost, after: self.position.newest(), first });
         }
-        self.events.extend(self.position.accept(&mut answer.records));
+        let nothing_left = answer.millis_behind_latest == Some(0) || !answer.children.is_empty();
+        self.events.extend(self.position.accept(&mut answer.records, nothing_left));
         let nothing = answer.records.is_empty() && answer.next.is_some();
         if nothing && kinesis_shard::planted("an empty answer is the end of the shard") {
             return self.end(now, Vec::new());

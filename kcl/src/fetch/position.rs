@@ -17,8 +17,16 @@ pub(crate) struct Position {
     /// The position was refused; read from the oldest record instead until one is received.
     from_horizon: bool,
     opened_before: bool,
-    /// It was told that the service refuses the start time.
-    start_told: bool,
+    told: Told,
+}
+
+/// What is told once.
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    /// The service refuses the start time.
+    start: bool,
+    /// The record at the checkpoint is gone, and nothing came in its place.
+    gap: bool,
 }
 
 impl Position {
@@ -29,7 +37,7 @@ impl Position {
             continuation: None,
             from_horizon: false,
             opened_before: false,
-            start_told: false,
+            told: Told::default(),
         }
     }
 
@@ -73,7 +81,7 @@ impl Position {
     pub(crate) fn explain(&mut self, error: ReadError) -> FetchEvent {
         match (error, self.next()) {
             (ReadError::InvalidArgument(text), ReadFrom::AtTimestamp(_)) => {
-                let told = std::mem::replace(&mut self.start_told, true);
+                let told = std::mem::replace(&mut self.told.start, true);
                 let error = ReadError::StartTime(text);
                 if told { FetchEvent::StillTooEarly(error) } else { FetchEvent::Failed(error) }
             }
@@ -101,22 +109,36 @@ impl Position {
     }
 
     /// Moves on behind these records, and drops those of them that were received before: what was opened too early
-    /// brings them again. Tells of a gap.
-    pub(crate) fn accept(&mut self, records: &mut Vec<KinesisRecord>) -> Option<FetchEvent> {
+    /// brings them again. Tells of a gap. `nothing_left`: there is nothing in the shard behind them.
+    pub(crate) fn accept(
+        &mut self,
+        records: &mut Vec<KinesisRecord>,
+        nothing_left: bool,
+    ) -> Option<FetchEvent> {
         let again = kinesis_shard::planted("a second iterator starts at the last record");
         records.retain(|record| again || self.last_read.is_none_or(|last| record.sequence_number > last));
-        let (first, last) = (records.first()?.sequence_number, records.last()?.sequence_number);
-        // The record at the checkpoint itself must come first; if it does not, it has been trimmed, and maybe more
-        // with it.
-        let gap = match (self.last_read, self.start) {
-            (None, ReadFrom::At(checkpoint)) if first > checkpoint => {
-                Some(FetchEvent::CheckpointTrimmed { checkpoint, first: Some(first) })
-            }
-            _ => None,
-        };
-        self.last_read = Some(last);
-        self.from_horizon = false;
+        let first = records.first().map(|record| record.sequence_number);
+        let gap = (first.is_some() || nothing_left).then(|| self.gap(first)).flatten();
+        if let Some(last) = records.last() {
+            self.last_read = Some(last.sequence_number);
+            self.from_horizon = false;
+        }
         gap
+    }
+
+    /// The record at the checkpoint itself must come first; if another does, or none at all, it has been trimmed, and maybe
+    /// more with it.
+    fn gap(&mut self, first: Option<SequenceNumber>) -> Option<FetchEvent> {
+        let ReadFrom::At(checkpoint) = self.start else { return None };
+        if kinesis_shard::planted("a gap is passed over in silence") {
+            return None;
+        }
+        let is_first = self.last_read.is_none() && !self.told.gap;
+        if !is_first || first == Some(checkpoint) || first.is_some_and(|first| first < checkpoint) {
+            return None;
+        }
+        self.told.gap = first.is_none();
+        Some(FetchEvent::CheckpointTrimmed { checkpoint, first })
     }
 
     /// The service named where to go on, behind everything it has sent so far.
@@ -149,23 +171,23 @@ mod tests {
     fn it_moves_behind_what_was_read_and_then_where_the_service_says() {
         let mut position = Position::new(ReadFrom::At(number(5)));
         assert_eq!(position.next(), ReadFrom::At(number(5)));
-        assert_eq!(position.accept(&mut records(&[5, 6])), None);
+        assert_eq!(position.accept(&mut records(&[5, 6]), false), None);
         assert_eq!(position.next(), ReadFrom::After(number(6)));
         position.continues_after(number(9));
         assert_eq!(position.next(), ReadFrom::After(number(9)));
-        position.accept(&mut records(&[12]));
+        position.accept(&mut records(&[12]), true);
         assert_eq!(position.next(), ReadFrom::After(number(12)), "a record behind that number moves it on");
     }
 
     #[test]
     fn what_comes_again_is_dropped_and_tells_no_gap() {
         let mut position = Position::new(ReadFrom::TrimHorizon);
-        position.accept(&mut records(&[3, 4]));
+        position.accept(&mut records(&[3, 4]), true);
         let mut again = records(&[3, 4, 5]);
-        assert_eq!(position.accept(&mut again), None);
+        assert_eq!(position.accept(&mut again, true), None);
         assert_eq!(again, records(&[5]));
         let mut nothing_new = records(&[4]);
-        assert_eq!(position.accept(&mut nothing_new), None);
+        assert_eq!(position.accept(&mut nothing_new, true), None);
         assert!(nothing_new.is_empty());
         assert_eq!(position.next(), ReadFrom::After(number(5)));
     }
@@ -174,7 +196,7 @@ mod tests {
     fn a_first_record_behind_the_checkpoint_tells_of_the_gap() {
         let gap = |first| Some(FetchEvent::CheckpointTrimmed { checkpoint: number(5), first });
         let mut position = Position::new(ReadFrom::At(number(5)));
-        assert_eq!(position.accept(&mut records(&[8])), gap(Some(number(8))));
+        assert_eq!(position.accept(&mut records(&[8]), false), gap(Some(number(8))));
         let mut position = Position::new(ReadFrom::At(number(5)));
         assert_eq!(position.refused(), gap(None));
         assert_eq!(position.next(), ReadFrom::TrimHorizon);
@@ -186,6 +208,23 @@ mod tests {
                 None,
                 "{start:?} names no number that could be too old"
             );
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_in_whose_place_nothing_is_left_tells_of_the_gap_once() {
+        let gap = Some(FetchEvent::CheckpointTrimmed { checkpoint: number(5), first: None });
+        let mut position = Position::new(ReadFrom::At(number(5)));
+        assert_eq!(position.accept(&mut records(&[]), false), None, "it may still come");
+        position.continues_after(number(6));
+        assert_eq!(position.accept(&mut records(&[]), true), gap);
+        assert_eq!(position.accept(&mut records(&[]), true), None);
+        assert_eq!(position.accept(&mut records(&[8]), true), None, "that one came later");
+        let mut position = Position::new(ReadFrom::At(number(5)));
+        assert_eq!(position.accept(&mut records(&[5]), true), None);
+        assert_eq!(position.accept(&mut records(&[]), true), None);
+        for start in [ReadFrom::TrimHorizon, ReadFrom::Latest] {
+            assert_eq!(Position::new(start).accept(&mut records(&[]), true), None, "{start:?}");
         }
     }
 
