@@ -10,6 +10,7 @@ use simulation::run::run;
 use simulation::table::TableFault;
 
 const PRODUCER: ProducerPlan = ProducerPlan {
+    stream: 0,
     aggregation: true,
     buffered_millis: 100,
     ttl_millis: 30_000,
@@ -20,6 +21,7 @@ const PRODUCER: ProducerPlan = ProducerPlan {
 };
 
 const WORKER: WorkerPlan = WorkerPlan {
+    scans: false,
     clock_ppm: 0,
     policy: Policy::EveryBatch,
     work_millis: 0,
@@ -30,9 +32,13 @@ const WORKER: WorkerPlan = WorkerPlan {
     retrieval: RetrievalMode::Polling,
 };
 
+fn plan(shards: u32, workers: Vec<WorkerPlan>, acts: Vec<(u64, Act)>) -> Plan {
+    let producers = vec![PRODUCER];
+    Plan { seed: 1, shards, two_streams: false, dynamodb: false, producers, workers, acts }
+}
+
 fn check(shards: u32, workers: usize, acts: Vec<(u64, Act)>) {
-    let plan = Plan { seed: 1, shards, producers: vec![PRODUCER], workers: vec![WORKER; workers], acts };
-    let outcome = run(&plan);
+    let outcome = run(&plan(shards, vec![WORKER; workers], acts));
     assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history);
 }
 
@@ -90,8 +96,7 @@ fn an_owner_frozen_in_the_middle_of_a_batch_loses_its_lease_and_nothing_else() {
         (32_000, Act::Freeze { worker: 0, millis: 20_000 }),
         (35_000, put(10)),
     ];
-    let plan = Plan { seed: 1, shards: 2, producers: vec![PRODUCER], workers: vec![slow; 2], acts };
-    let outcome = run(&plan);
+    let outcome = run(&plan(2, vec![slow; 2], acts));
     assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history);
     assert_eq!(outcome.reached.0.get("lease lost"), Some(&1), "{}", outcome.history);
     assert_eq!(outcome.reached.0.get("lease taken from another owner"), Some(&1), "{}", outcome.history);
@@ -140,8 +145,22 @@ fn a_claim_that_was_given_up_is_not_taken_from_the_next_process_of_the_same_name
         (67_275, Act::Start { worker: 0 }),
         (68_559, put(7)),
     ];
-    let plan =
-        Plan { seed: 17_529, shards: 1, producers: vec![PRODUCER], workers: vec![worker, other], acts };
+    let plan = Plan { seed: 17_529, ..plan(1, vec![worker, other], acts) };
     let outcome = run(&plan);
     assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history);
+}
+
+/// Nobody reads for longer than the stream keeps its records. What grew too old is told, though nothing comes after it, by
+/// polling and by fan-out, to a worker that was dead and to one that stood still.
+#[test]
+fn what_was_trimmed_while_nobody_read_is_told_also_if_nothing_is_left() {
+    for retrieval in [RetrievalMode::Polling, RetrievalMode::FanOut] {
+        for frozen in [false, true] {
+            let acts = vec![(1_000, put(20)), (40_000, Act::Night { frozen, hours: vec![25] })];
+            let outcome = run(&plan(1, vec![WorkerPlan { retrieval, ..WORKER }], acts));
+            assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history);
+            let told = outcome.reached.0.get("record trimmed unread, and told");
+            assert_eq!(told, Some(&5), "{}", outcome.history);
+        }
+    }
 }

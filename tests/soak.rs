@@ -184,7 +184,7 @@ fn summary(of: Of, seeds: u64, took: Duration, threads: usize, sums: &Sums) -> E
         per_second(sums.virtual_millis) / 1_000.0,
     );
     // Few runs need not have been everywhere.
-    let missing = if seeds >= 200 { sums.reached.missing(of.distribution(0)) } else { Vec::new() };
+    let missing = if seeds >= 200 { sums.reached.missing(of.distribution(0), seeds) } else { Vec::new() };
     if !missing.is_empty() {
         println!("never reached, so never tested: {missing:?}");
     }

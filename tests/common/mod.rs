@@ -9,18 +9,19 @@
 )]
 
 pub mod history;
+pub mod streams;
 pub mod worker;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use history::{Event, History, StoredUserRecord, Violation};
+use history::{Event, History, Violation};
 use kcl::lease::{LeaseStore, MemoryLeaseStore};
-use kinesis_shard::{ExtendedSequenceNumber, HashKey, ParsedRecord, Shard, ShardId};
+use kinesis_shard::{ExtendedSequenceNumber, HashKey};
 use kinesis_sim::{Limits, Sim};
 use kpl::{Producer, ProducerConfig, Ticket, UserRecord};
 use rand::rngs::SmallRng;
@@ -28,6 +29,8 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 pub const STREAM: &str = "orders";
+/// The stream beside it, where an application reads two.
+pub const SECOND: &str = "payments";
 
 /// Runs `scenario` once per seed, each in a paused runtime of its own, and names the command that repeats a failure.
 pub fn for_each_seed<F>(test: &str, scenario: impl Fn(World) -> F)
@@ -68,10 +71,12 @@ pub struct World {
     pub seed: u64,
     pub sim: Sim,
     pub history: History,
+    pub streams: &'static [&'static str],
     pub store: MemoryLeaseStore,
     /// The store of the worker of that name, if it is not `store`.
     pub store_of: Option<Arc<StoreOf>>,
     began: Instant,
+    archive: Arc<Mutex<streams::Archive>>,
     next_uid: Arc<AtomicU64>,
     next_tenure: Arc<AtomicU64>,
 }
@@ -84,15 +89,24 @@ impl World {
     }
 
     pub fn with_shards(seed: u64, shards: u32) -> Self {
+        Self::with_streams(seed, shards, &[STREAM])
+    }
+
+    /// Each of these streams with so many shards.
+    pub fn with_streams(seed: u64, shards: u32, streams: &'static [&'static str]) -> Self {
         let sim = Sim::builder().seed(seed).limits(Limits::Aws).state_delay(Duration::from_secs(1)).build();
-        sim.create_stream(STREAM, shards);
+        for stream in streams {
+            sim.create_stream(stream, shards);
+        }
         Self {
             seed,
             sim,
             history: History::default(),
+            streams,
             store: MemoryLeaseStore::new(),
             store_of: None,
             began: Instant::now(),
+            archive: Arc::default(),
             next_uid: Arc::default(),
             next_tenure: Arc::default(),
         }
@@ -144,6 +158,10 @@ impl World {
         self.next_uid.fetch_add(1, Ordering::Relaxed)
     }
 
+    pub fn next_tenure(&self) -> u64 {
+        self.next_tenure.fetch_add(1, Ordering::Relaxed)
+    }
+
     pub async fn put_one(&self, producer: &Producer, key: String, size: usize) -> (u64, Ticket) {
         let uid = self.next_uid();
         self.record(Event::Submitted { uid });
@@ -154,13 +172,17 @@ impl World {
 
     /// Waits for every answer and books it.
     pub async fn answers(&self, tickets: Vec<(u64, Ticket)>) {
+        self.answers_of(STREAM, tickets).await;
+    }
+
+    pub async fn answers_of(&self, stream: &str, tickets: Vec<(u64, Ticket)>) {
         for (uid, ticket) in tickets {
             let answer = ticket.await;
             self.pauses(uid, answer.as_ref().map_or_else(kpl::PutError::attempts, |sent| &sent.attempts));
             match answer {
                 Ok(delivered) => self.record(Event::Acknowledged {
                     uid,
-                    shard: delivered.shard_id.clone(),
+                    shard: streams::name(stream, &delivered.shard_id),
                     position: ExtendedSequenceNumber {
                         sequence_number: delivered.sequence_number,
                         sub_sequence_number: delivered.sub_sequence_number,
@@ -190,30 +212,6 @@ impl World {
         }
     }
 
-    /// Splits the widest open shard in the middle.
-    pub fn split_widest(&self) -> ShardId {
-        let widest = self
-            .sim
-            .shards(STREAM)
-            .into_iter()
-            .filter(Shard::is_open)
-            .max_by_key(|shard| shard.hash_key_range.end().get() - shard.hash_key_range.start().get())
-            .expect("a stream has an open shard");
-        self.sim.split_shard(STREAM, &widest.id);
-        self.note(format!("split {}", widest.id));
-        widest.id
-    }
-
-    /// Merges the first two open shards that are neighbours; false if there is only one.
-    pub fn merge_first(&self) -> bool {
-        let mut open: Vec<Shard> = self.sim.shards(STREAM).into_iter().filter(Shard::is_open).collect();
-        open.sort_by_key(|shard| shard.hash_key_range.start());
-        let [first, second, ..] = open.as_slice() else { return false };
-        self.sim.merge_shards(STREAM, &first.id, &second.id);
-        self.note(format!("merge {} {}", first.id, second.id));
-        true
-    }
-
     /// Waits until every acknowledged record was handed over; gives up after two virtual minutes.
     pub async fn until_delivered(&self) {
         for _ in 0..1_200 {
@@ -224,41 +222,9 @@ impl World {
         }
     }
 
-    /// What the engine holds, user record by user record.
-    pub fn stored(&self) -> Vec<StoredUserRecord> {
-        let shards = self.sim.shards(STREAM);
-        let mut stored = Vec::new();
-        for record in self.sim.stored(STREAM) {
-            let range = shards
-                .iter()
-                .find(|shard| shard.id == record.shard_id)
-                .expect("its shard exists")
-                .hash_key_range;
-            let members: Vec<(u64, bool)> = match kinesis_shard::parse_aggregated(&record.data) {
-                ParsedRecord::Plain(_) => vec![(uid_of(&record.data), true)],
-                ParsedRecord::Aggregated(users) => {
-                    users.iter().map(|user| (uid_of(&user.data), range.contains(user.hash_key()))).collect()
-                }
-            };
-            let whole = members.iter().all(|(_, inside)| *inside);
-            for (sub, (uid, _)) in members.into_iter().enumerate() {
-                stored.push(StoredUserRecord {
-                    shard: record.shard_id.clone(),
-                    position: ExtendedSequenceNumber {
-                        sequence_number: record.sequence_number,
-                        sub_sequence_number: sub as u64,
-                    },
-                    uid,
-                    whole_aggregate_in_range: whole,
-                });
-            }
-        }
-        stored
-    }
-
     /// Judges the run so far by everything but completeness.
     pub fn violations(&self) -> Vec<Violation> {
-        history::judge(&self.history, &self.stored(), &self.sim.shards(STREAM))
+        history::judge(&self.history, &self.stored(), &self.shards())
     }
 
     /// Panics with the violations and the end of the history if any promise was broken.

@@ -1,7 +1,6 @@
 //! Workers whose record processor writes down everything that is done to it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -96,8 +95,8 @@ impl World {
             world: world.clone(),
             worker: worker.clone(),
             plan,
-            tenure: world.next_tenure.fetch_add(1, Ordering::Relaxed),
-            shard: shard.shard_id,
+            tenure: world.next_tenure(),
+            shard: super::streams::name(&shard.stream, &shard.shard_id),
             calls: 0,
         }
     }

@@ -1,15 +1,14 @@
 //! The promises about leases and requests, judged on the rows as they were and on the engine's trace.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kcl::lease::{Lease, LeaseKey};
 use kinesis_shard::{Checkpoint, ExtendedSequenceNumber, HashKeyRange, Shard, ShardId};
 use tokio::task::JoinSet;
 
+use crate::common::World;
 use crate::common::history::{Event, HAND, Violation};
-use crate::common::{STREAM, World};
 
 type Rows = BTreeMap<LeaseKey, Lease>;
 
@@ -20,7 +19,7 @@ pub fn violation(invariant: &'static str, what: String) -> Violation {
 /// L9, P2: what is still open although nothing has gone wrong for long. `read`: there are workers.
 pub fn unsettled(
     world: &World,
-    rows: &Arc<Mutex<Rows>>,
+    rows: &Rows,
     puts: &mut JoinSet<()>,
     open: usize,
     read: bool,
@@ -36,9 +35,8 @@ pub fn unsettled(
     if !read {
         return found;
     }
-    found.extend(crate::common::history::judge_nothing_lost(&world.history));
-    let rows = rows.lock().expect("no actor panics in it");
-    for shard in world.sim.shards(STREAM).iter().filter(|shard| shard.is_open()) {
+    found.extend(super::retention::unread(world).1);
+    for shard in world.shards().iter().filter(|shard| shard.is_open()) {
         let owner = rows.get(&LeaseKey::from(&shard.id)).map(|row| row.owner.clone());
         if !matches!(owner, Some(Some(_))) {
             found.push(violation("L9", format!("{} is open, and its row says {owner:?}", shard.id)));
@@ -117,8 +115,14 @@ pub fn last_words(world: &World) -> Vec<Violation> {
         let mut living: BTreeMap<(&str, &ShardId), u64> = BTreeMap::new();
         let mut of: BTreeMap<u64, (&str, &ShardId)> = BTreeMap::new();
         let mut found = Vec::new();
+        let mut scans = BTreeSet::new();
         for (at, event) in events {
             match event {
+                // The closure of a scan is told of nothing but records.
+                Event::Scans { worker } => {
+                    scans.insert(worker.as_str());
+                }
+                Event::Started { worker, .. } if scans.contains(worker.as_str()) => {}
                 Event::Started { worker, tenure, shard, .. } => {
                     living.insert((worker, shard), *tenure);
                     of.insert(*tenure, (worker, shard));
@@ -150,6 +154,33 @@ pub fn last_words(world: &World) -> Vec<Violation> {
     })
 }
 
+/// How long a hand-over may take when nothing goes wrong: the failover time for an owner that does not answer, and two looks
+/// at the table.
+const HAND_OVER: u64 = 24_000;
+
+/// H3: no lease is marked as asked for, and stays so.
+pub fn handovers(world: &World) -> Vec<Violation> {
+    let mut marked: BTreeMap<LeaseKey, u64> = BTreeMap::new();
+    world.history.read(|events| {
+        for (at, event) in events {
+            let Event::TableWrite { key, after, .. } = event else { continue };
+            match after {
+                Some(row) if row.checkpoint_owner.is_some() && !row.is_finished() => {
+                    marked.entry(key.clone()).or_insert(*at);
+                }
+                _ => {
+                    marked.remove(key);
+                }
+            }
+        }
+    });
+    let now = world.now_millis();
+    let stuck = marked.into_iter().filter(|(_, at)| now > at + HAND_OVER);
+    stuck
+        .map(|(key, at)| violation("H3", format!("{key} is asked for since {at}, and it is {now}")))
+        .collect()
+}
+
 /// What the engine was asked: P8.
 pub fn requests(trace: &[String]) -> Vec<Violation> {
     let bad = |line: &&String| {
@@ -163,9 +194,9 @@ pub fn requests(trace: &[String]) -> Vec<Violation> {
 
 /// Everything about rows: L2, L3, L6, L8, C4, C5, C8, C9, C10, C11.
 pub fn leases(world: &World, rows: &Rows, failover: Duration) -> Vec<Violation> {
-    let shards = world.sim.shards(STREAM);
+    let shards = world.shards();
     world.history.read(|events| {
-        let mut truth = Truth::new(&shards, failover);
+        let mut truth = Truth::new(&shards, world.gone(), failover);
         for (at, event) in events {
             truth.see(*at, event);
         }
@@ -186,6 +217,8 @@ pub fn leases(world: &World, rows: &Rows, failover: Duration) -> Vec<Violation> 
 struct Truth<'a> {
     shards: BTreeMap<&'a ShardId, &'a Shard>,
     children: BTreeMap<&'a ShardId, Vec<&'a ShardId>>,
+    /// Shards that the service no longer lists, and when it last did.
+    gone: BTreeMap<ShardId, u64>,
     failover: Duration,
     rows: BTreeMap<LeaseKey, (Lease, u64)>,
     finished: BTreeSet<ShardId>,
@@ -198,7 +231,7 @@ struct Truth<'a> {
 }
 
 impl<'a> Truth<'a> {
-    fn new(shards: &'a [Shard], failover: Duration) -> Self {
+    fn new(shards: &'a [Shard], gone: BTreeMap<ShardId, u64>, failover: Duration) -> Self {
         let mut children: BTreeMap<&ShardId, Vec<&ShardId>> = BTreeMap::new();
         for shard in shards {
             for parent in shard.parents() {
@@ -208,6 +241,7 @@ impl<'a> Truth<'a> {
         Self {
             shards: shards.iter().map(|shard| (&shard.id, shard)).collect(),
             children,
+            gone,
             failover,
             rows: BTreeMap::new(),
             finished: BTreeSet::new(),
@@ -408,7 +442,7 @@ impl<'a> Truth<'a> {
     /// C11: a row goes only when its shard is finished and every child is past its first checkpoint.
     fn deleted(&mut self, at: u64, before: &Lease) {
         let shard = before.key.shard_id();
-        if !self.shards.contains_key(&shard) {
+        if !self.shards.contains_key(&shard) || self.gone.get(&shard).is_some_and(|last| at > *last) {
             return;
         }
         if !before.is_finished() {

@@ -13,11 +13,16 @@
     reason = "test support: a panic is an answer, and the world spawns its actors"
 )]
 
+pub mod consumer;
+pub mod dynamo;
+pub mod engine;
 pub mod judge;
 pub mod network;
 pub mod plan;
+pub mod producers;
 pub mod quiet;
 pub mod reached;
+pub mod retention;
 pub mod run;
 pub mod shrink;
 pub mod table;

@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::table::TableFault;
 use crate::common::worker::Policy;
+use crate::common::{SECOND, STREAM};
 
 /// How seeds are drawn: with middling settings, or each with its own extremes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,12 @@ impl Distribution {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pub seed: u64,
+    /// Of each stream.
     pub shards: u32,
+    /// Whether the application reads two streams.
+    pub two_streams: bool,
+    /// Whether its leases are in the double of DynamoDB.
+    pub dynamodb: bool,
     pub producers: Vec<ProducerPlan>,
     pub workers: Vec<WorkerPlan>,
     /// By time, in milliseconds.
@@ -42,6 +48,8 @@ pub struct Plan {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ProducerPlan {
+    /// Which of the streams it writes to.
+    pub stream: usize,
     pub aggregation: bool,
     pub buffered_millis: u64,
     pub ttl_millis: u64,
@@ -55,6 +63,8 @@ pub struct ProducerPlan {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WorkerPlan {
+    /// Whether it is a scan.
+    pub scans: bool,
     /// How much its clock is off.
     pub clock_ppm: i32,
     pub policy: Policy,
@@ -125,6 +135,12 @@ pub enum Act {
         worker: usize,
         millis: u64,
     },
+    /// No worker runs for so many hours, once or more often, with records put in before each.
+    Night {
+        /// Whether they stand still, instead of dying and being started again.
+        frozen: bool,
+        hours: Vec<u64>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +179,46 @@ impl Plan {
             }
         }
         acts.sort_by_key(|(at, _)| *at);
-        Self { seed, shards, producers, workers, acts }
+        let mut plan = Self { seed, shards, two_streams: false, dynamodb: false, producers, workers, acts };
+        if matches!(distribution, Distribution::Balanced | Distribution::Swarm) {
+            plan.vary();
+        }
+        plan
+    }
+
+    /// What the application is like as a whole, from draws of its own.
+    fn vary(&mut self) {
+        let mut rng = SmallRng::seed_from_u64(self.seed ^ 0x0dd5_0000);
+        self.dynamodb = rng.random_bool(0.05);
+        self.two_streams = rng.random_bool(0.15);
+        if self.two_streams {
+            self.shards = self.shards.min(3);
+            for (index, producer) in self.producers.iter_mut().enumerate() {
+                producer.stream = index + 1;
+            }
+        }
+        if rng.random_bool(0.1) {
+            // As if each had the shards to itself many times over: the service throttles.
+            for producer in &mut self.producers {
+                producer.rate_limit_percent = 1_000;
+            }
+        }
+        if rng.random_bool(0.06) {
+            let hours = (0..rng.random_range(1..=4)).map(|_| rng.random_range(1..=11)).collect();
+            let night = Act::Night { frozen: rng.random_bool(0.5), hours };
+            let at = rng.random_range(0..MILLIS);
+            self.acts.insert(self.acts.partition_point(|(before, _)| *before < at), (at, night));
+        }
+        if !self.two_streams {
+            // A scan reads one stream.
+            for worker in &mut self.workers {
+                worker.scans = rng.random_bool(0.2);
+            }
+        }
+    }
+
+    pub fn streams(&self) -> &'static [&'static str] {
+        if self.two_streams { &[STREAM, SECOND] } else { &[STREAM] }
     }
 
     /// Whether nothing happens after which a record may be stored that its producer must send again: a lost answer, one
@@ -305,6 +360,7 @@ impl Taste {
             [Policy::EveryBatch, Policy::MidBatch, Policy::EveryNthBatch(3), Policy::Wavering, Policy::Never];
         let work_millis = if self.slow { *[0, 200, 12_000].choose(rng).unwrap_or(&0) } else { 0 };
         WorkerPlan {
+            scans: false,
             // The ends as often as the middle: that is where margins show.
             clock_ppm: *[-self.clock_ppm, 0, self.clock_ppm].choose(rng).unwrap_or(&0),
             policy: *policies.choose(rng).unwrap_or(&Policy::EveryBatch),
@@ -329,6 +385,7 @@ impl Taste {
     #[expect(clippy::unused_self, reason = "one shape for all that is drawn")]
     fn producer(&self, rng: &mut SmallRng) -> ProducerPlan {
         ProducerPlan {
+            stream: 0,
             aggregation: rng.random_bool(0.85),
             buffered_millis: *[0, 100, 1_000].choose(rng).unwrap_or(&100),
             ttl_millis: *[2_000, 30_000, 120_000].choose(rng).unwrap_or(&30_000),

@@ -29,6 +29,7 @@ pub enum Kind {
 }
 
 const PRODUCER: ProducerPlan = ProducerPlan {
+    stream: 0,
     aggregation: true,
     buffered_millis: 100,
     ttl_millis: 30_000,
@@ -39,6 +40,7 @@ const PRODUCER: ProducerPlan = ProducerPlan {
 };
 
 const WORKER: WorkerPlan = WorkerPlan {
+    scans: false,
     clock_ppm: 0,
     policy: Policy::Never,
     work_millis: 0,
@@ -126,7 +128,7 @@ fn plan(seed: u64, kind: Kind) -> Plan {
         Kind::CutOff => 2,
         _ => 4,
     };
-    Plan { seed, shards, producers: vec![PRODUCER], workers, acts }
+    Plan { seed, shards, two_streams: false, dynamodb: false, producers: vec![PRODUCER], workers, acts }
 }
 
 /// L12, L13: nobody loses a lease, and none is taken from anybody.

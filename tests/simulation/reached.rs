@@ -41,7 +41,25 @@ const BY_WORKERS: [&str; 13] = [
     "lease deleted",
 ];
 const BY_HAND: [&str; 1] = ["row deleted by hand"];
-const BY_BOTH: [&str; 2] = ["subscription cut", "processor failed"];
+const BY_BOTH: [&str; 6] = [
+    "subscription cut",
+    "processor failed",
+    "scan began",
+    "scan ended by itself",
+    "application read two streams",
+    "leases in the double of DynamoDB",
+];
+/// What a batch of thousands must have reached, too.
+const RARE: [&str; 6] = [
+    "request to DynamoDB lost",
+    "answer of DynamoDB lost",
+    "throttled by DynamoDB",
+    "told that records may be missing",
+    "record trimmed unread, and told",
+    "record trimmed before a first checkpoint",
+];
+/// From so many runs on.
+const THOUSANDS: u64 = 2_000;
 
 impl Reached {
     pub fn note(&mut self, what: &'static str) {
@@ -54,14 +72,15 @@ impl Reached {
         }
     }
 
-    /// What was expected and never happened.
-    pub fn missing(&self, distribution: Distribution) -> Vec<&'static str> {
+    /// What was expected of so many runs and never happened.
+    pub fn missing(&self, distribution: Distribution, runs: u64) -> Vec<&'static str> {
+        let rare: &[_] = if runs >= THOUSANDS { &RARE } else { &[] };
         let (producers, workers): (&[_], &[_]) = (&BY_PRODUCERS, &BY_WORKERS);
         let expected = match distribution {
-            Distribution::Producers => [producers, &[], &[]],
-            Distribution::Leases => [&[], workers, &[]],
-            Distribution::ByHand => [&[], workers, &BY_HAND],
-            Distribution::Balanced | Distribution::Swarm => [producers, workers, &BY_BOTH],
+            Distribution::Producers => [producers, &[], &[], &[]],
+            Distribution::Leases => [&[], workers, &[], &[]],
+            Distribution::ByHand => [&[], workers, &BY_HAND, &[]],
+            Distribution::Balanced | Distribution::Swarm => [producers, workers, &BY_BOTH, rare],
         };
         expected.concat().into_iter().filter(|what| !self.0.contains_key(what)).collect()
     }
@@ -74,6 +93,22 @@ impl Reached {
                 }
             }
         });
+    }
+}
+
+impl Reached {
+    /// What the double of DynamoDB says of its calls.
+    pub fn observe_double(&mut self, trace: &[String]) {
+        self.note("leases in the double of DynamoDB");
+        for line in trace {
+            if line.ends_with("request lost") {
+                self.note("request to DynamoDB lost");
+            } else if line.ends_with("answer lost") {
+                self.note("answer of DynamoDB lost");
+            } else if line.ends_with("ProvisionedThroughputExceededException") {
+                self.note("throttled by DynamoDB");
+            }
+        }
     }
 }
 
@@ -101,6 +136,8 @@ fn situation(event: &Event) -> Option<&'static str> {
             }
         }
         Event::TableWrite { after: None, .. } => Some("lease deleted"),
+        Event::Gap { .. } => Some("told that records may be missing"),
+        Event::ScanEnded { .. } => Some("scan ended by itself"),
         _ => None,
     }
 }

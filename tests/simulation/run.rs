@@ -4,22 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kcl::{ConsumerConfig, InitialPosition, Scheduler};
-use kinesis_shard::{Clock, Freezer, HashKey};
-use kinesis_sim::{Rule, RuleGuard, Verdict};
-use kpl::{Ordering, Producer, ProducerConfig, Ticket, UserRecord};
+use kcl::lease::{Lease, LeaseKey};
+use kinesis_shard::Freezer;
+use kinesis_sim::{Rule, RuleGuard, SimDynamoDb, Verdict};
+use kpl::Producer;
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
+use super::consumer::{Consumer, Process};
+use super::dynamo;
+use super::engine::engine;
 use super::judge;
 use super::network::Network;
-use super::plan::{Act, Keys, Plan, ProducerPlan, WorkerPlan};
+use super::plan::{Act, Keys, Plan};
+use super::producers::{OpenTickets, producer, record};
 use super::reached::Reached;
-use super::table::WorkerTable;
+use super::retention;
+use super::table::{Rows, WorkerTable};
 use crate::common::history::{Event, HAND, History, Violation};
-use crate::common::worker::Plan as Work;
-use crate::common::{STREAM, World, in_virtual_time, payload};
+use crate::common::{STREAM, World, in_virtual_time, streams};
 
 /// The time of a lease of the simulated application.
 pub const FAILOVER: Duration = Duration::from_secs(10);
@@ -54,24 +58,22 @@ pub fn run(plan: &Plan) -> Outcome {
 }
 
 struct Running {
-    scheduler: Scheduler,
+    consumer: Consumer,
     process: Process,
-}
-
-/// What a worker's process has around it.
-struct Process {
-    name: String,
-    network: Network,
-    table: WorkerTable,
-    freezer: Freezer,
 }
 
 struct Stage<'a> {
     plan: &'a Plan,
     world: World,
-    rows: Arc<Mutex<BTreeMap<kcl::lease::LeaseKey, kcl::lease::Lease>>>,
+    rows: Rows,
+    /// Where they are instead of in a table of the tests' own.
+    double: Option<SimDynamoDb>,
     workers: Vec<Option<Running>>,
     lives: usize,
+    /// How much later than planned everything happens, in milliseconds.
+    late: u64,
+    /// Whether what was not handed over, if anything, was trimmed.
+    rest_was_trimmed: bool,
     /// How often each worker was started.
     running: Arc<Mutex<Vec<u64>>>,
     /// Puts so far: each is a line of its own.
@@ -86,16 +88,20 @@ struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     fn new(plan: &'a Plan) -> Self {
-        let world = World::with_shards(plan.seed, plan.shards);
+        let world = World::with_streams(plan.seed, plan.shards, plan.streams());
         let producers = plan.producers.iter().enumerate();
         let producers: Vec<_> =
             producers.map(|(index, how)| Some((index, producer(&world, index, how)))).collect();
+        let rows = Rows::default();
         Self {
             plan,
-            rows: Arc::default(),
+            double: plan.dynamodb.then(|| dynamo::tables(&world, &rows)),
+            rows,
             workers: plan.workers.iter().map(|_| None).collect(),
             lives: producers.len(),
             lines: 0,
+            late: 0,
+            rest_was_trimmed: false,
             running: Arc::new(Mutex::new(vec![0; plan.workers.len()])),
             producers,
             puts: JoinSet::new(),
@@ -112,9 +118,9 @@ impl<'a> Stage<'a> {
         }
         for index in 0..self.plan.acts.len() {
             let (at, act) = &self.plan.acts[index];
-            let wait = at.saturating_sub(self.world.now_millis());
+            let wait = (at + self.late).saturating_sub(self.world.now_millis());
             self.pass(Duration::from_millis(wait)).await;
-            self.act(act.clone()).await;
+            self.act(*at, act.clone()).await;
         }
     }
 
@@ -157,7 +163,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    async fn act(&mut self, act: Act) {
+    async fn act(&mut self, at: u64, act: Act) {
         match act {
             Act::Put { producer, count, keys, largest } => self.put(producer, count, keys, largest),
             Act::Flush { producer: index } => {
@@ -171,8 +177,9 @@ impl<'a> Stage<'a> {
                 self.reached.note("producer dropped");
                 drop(self.replace_producer(producer));
             }
-            Act::Split => self.split().await,
-            Act::Merge => self.merge().await,
+            // Of several streams the one that this moment falls to.
+            Act::Split => self.split(self.world.stream(at)).await,
+            Act::Merge => self.merge(self.world.stream(at)).await,
             Act::Kinesis { operation, caller, verdict, times } => {
                 let rule = Rule::operation(operation).times(times).then(verdict);
                 let rule = if let Some(caller) = caller { rule.caller(caller) } else { rule };
@@ -193,6 +200,7 @@ impl<'a> Stage<'a> {
             Act::Stop { worker } => self.stop(worker),
             Act::Crash { worker } => self.crash(worker),
             Act::DeleteRow { nth } => self.delete_row(nth),
+            Act::Night { frozen, hours } => self.night(frozen, &hours).await,
             Act::Table { worker, fault, times } => {
                 if let Some(running) = &self.workers[worker] {
                     running.process.table.fail_next(fault, times);
@@ -227,29 +235,29 @@ impl<'a> Stage<'a> {
         self.producers[index].replace((self.lives, new)).map(|(_, old)| old)
     }
 
-    async fn split(&mut self) {
-        if self.world.sim.shards(STREAM).iter().filter(|shard| shard.is_open()).count() < 12 {
+    async fn split(&mut self, stream: &str) {
+        if self.world.open_count() < 12 {
             self.until_active().await;
             self.reached.note("split");
-            self.world.split_widest();
+            self.world.split_widest_of(stream);
         }
     }
 
-    async fn merge(&mut self) {
+    async fn merge(&mut self, stream: &str) {
         self.until_active().await;
-        if self.world.merge_first() {
+        if self.world.merge_first_of(stream) {
             self.reached.note("merge");
         }
     }
 
     fn stop(&mut self, worker: usize) {
-        if let Some(Running { scheduler, process }) = self.workers[worker].take() {
+        if let Some(Running { consumer, process }) = self.workers[worker].take() {
             self.reached.note("worker stopped");
             let (rows, world, broken) = (Arc::clone(&self.rows), self.world.clone(), self.open.clone());
             let (healthy, began) = (process.table.is_healthy(), tokio::time::Instant::now());
             let (running, life) = (Arc::clone(&self.running), self.life_of(worker));
             self.puts.spawn(async move {
-                let report = scheduler.shutdown(Duration::from_secs(5)).await;
+                let report = consumer.shutdown(Duration::from_secs(5)).await;
                 // Neither a write that went wrong, nor a process that stood still; and a new one of the same name has
                 // rows of its own.
                 let undisturbed = healthy
@@ -257,11 +265,38 @@ impl<'a> Stage<'a> {
                     && report.forced.is_empty()
                     && running.lock().expect("no panic in it")[worker] == life;
                 if undisturbed {
-                    let rows = rows.lock().expect("no actor panics in it");
+                    let rows = named(&rows);
                     broken.accuse(judge::given_back(&world, &rows, &BTreeSet::from([process.name])));
                 }
             });
         }
+    }
+
+    /// Nobody reads for hours, in which records come and perhaps grow too old.
+    async fn night(&mut self, frozen: bool, hours: &[u64]) {
+        let began = self.world.now_millis();
+        let hour = Duration::from_hours(1);
+        let running: Vec<usize> =
+            (0..self.workers.len()).filter(|worker| self.workers[*worker].is_some()).collect();
+        for worker in &running {
+            if let (true, Some(running)) = (frozen, &self.workers[*worker]) {
+                let total: u64 = hours.iter().sum();
+                running.process.freezer.freeze(hour * u32::try_from(total).unwrap_or(u32::MAX));
+            } else {
+                self.crash(*worker);
+            }
+        }
+        for (index, hours) in hours.iter().enumerate() {
+            self.put(index % self.producers.len(), 5, Keys::Many, 20);
+            self.pass(Duration::from_mins(2)).await;
+            self.world.keep();
+            self.pass(hour * u32::try_from(*hours).unwrap_or(u32::MAX)).await;
+            self.world.keep();
+        }
+        for worker in running {
+            self.start(worker).await;
+        }
+        self.late += self.world.now_millis() - began;
     }
 
     fn life_of(&self, worker: usize) -> u64 {
@@ -282,16 +317,20 @@ impl<'a> Stage<'a> {
         let (name, freezer) = (format!("worker-{worker}"), Freezer::new());
         let process = Process {
             network: Network::new(&self.world.sim, &name, &freezer),
-            table: WorkerTable::new(&self.world, &name, &self.rows, &freezer),
+            table: WorkerTable::new(&self.world, &name, &self.rows, self.double.as_ref(), &freezer),
             freezer,
             name,
         };
         self.world.record(Event::Life { worker: process.name.clone() });
-        if self.plan.workers[worker].retrieval == kcl::RetrievalMode::FanOut {
+        let how = self.plan.workers[worker];
+        if how.retrieval == kcl::RetrievalMode::FanOut {
             self.reached.note("worker read by fan-out");
         }
-        let scheduler = worker_of(&self.world, self.plan.workers[worker], self.lives, &process).await;
-        self.workers[worker] = Some(Running { scheduler, process });
+        if how.scans {
+            self.reached.note("scan began");
+        }
+        let consumer = Consumer::start(&self.world, how, self.lives, &process).await;
+        self.workers[worker] = Some(Running { consumer, process });
     }
 
     fn crash(&mut self, worker: usize) {
@@ -306,13 +345,13 @@ impl<'a> Stage<'a> {
 
     /// Somebody deletes a row in the console: of a shard that is open, so that nothing waits for it.
     fn delete_row(&mut self, nth: usize) {
-        let open: BTreeSet<kcl::lease::LeaseKey> = self
+        let open: BTreeSet<LeaseKey> = self
             .world
             .sim
             .shards(STREAM)
             .iter()
             .filter(|shard| shard.is_open())
-            .map(|shard| kcl::lease::LeaseKey::from(&shard.id))
+            .map(|shard| LeaseKey::from(&shard.id))
             .collect();
         let mut rows = self.rows.lock().expect("no actor panics in it");
         let candidates: Vec<_> = rows.keys().filter(|key| open.contains(key)).cloned().collect();
@@ -328,6 +367,7 @@ impl<'a> Stage<'a> {
     fn put(&mut self, producer: usize, count: usize, keys: Keys, largest: usize) {
         let Some((life, handle)) = self.producers[producer].clone() else { return };
         let (world, open) = (self.world.clone(), self.open.clone());
+        let stream = world.stream(self.plan.producers[producer].stream);
         self.lines += 1;
         let in_order = self.plan.producers[producer].ordered.then_some(self.lines);
         self.puts.spawn(async move {
@@ -344,7 +384,7 @@ impl<'a> Stage<'a> {
                         if let Some(line) = in_order {
                             world.record(Event::InLine { uid, line: format!("put {line} of {key}") });
                         }
-                        open.watch(&world, life, uid, ticket);
+                        open.watch(&world, stream, (life, uid), ticket);
                     }
                     Err(error) => world.record(Event::Refused {
                         uid,
@@ -385,16 +425,23 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn is_settled(&self) -> bool {
-        let open: Vec<_> =
-            self.world.sim.shards(STREAM).into_iter().filter(kinesis_shard::Shard::is_open).collect();
-        let rows = self.rows.lock().expect("no actor panics in it");
-        let reaches = |shard: &kinesis_shard::Shard| {
-            rows.get(&kcl::lease::LeaseKey::from(&shard.id)).is_some_and(|row| row.owner.is_some())
-        };
+    fn is_settled(&mut self) -> bool {
+        // Then all that is stored is looked through, so not at each turn.
+        if self.late > 0 && self.world.now_millis() % 10_000 < 500 {
+            self.rest_was_trimmed = retention::unread(&self.world).1.is_empty();
+        }
         let answered = self.puts.is_empty() && self.open.count() == 0;
-        let read = self.world.history.is_all_read() && open.iter().all(reaches);
-        answered && (read || self.plan.workers.is_empty())
+        let all_read = self.world.history.is_all_read() || self.rest_was_trimmed;
+        answered && (self.plan.workers.is_empty() || all_read && self.is_owned())
+    }
+
+    /// Whether each open shard has an owner.
+    fn is_owned(&self) -> bool {
+        let rows = named(&self.rows);
+        let reaches = |shard: &kinesis_shard::Shard| {
+            rows.get(&LeaseKey::from(&shard.id)).is_some_and(|row| row.owner.is_some())
+        };
+        self.world.shards().iter().filter(|shard| shard.is_open()).all(reaches)
     }
 
     async fn close_all(&mut self, settled: bool) -> Vec<Violation> {
@@ -405,6 +452,10 @@ impl<'a> Stage<'a> {
             if stats.outstanding_bytes + stats.outstanding_records != 0 {
                 violations.push(judge::violation("P11", format!("closed, and still held: {stats:?}")));
             }
+            let late = kpl::UserRecord::new("late", vec![0; 16]);
+            if producer.try_put(late).is_ok() {
+                violations.push(judge::violation("P15", "closed, and still takes records".to_owned()));
+            }
             if !report.is_complete() && settled {
                 violations.push(judge::violation("P15", format!("at the end {report}")));
             }
@@ -412,12 +463,35 @@ impl<'a> Stage<'a> {
         violations
     }
 
+    /// Which situations the run was in.
+    fn observe(&mut self) {
+        let world = &self.world;
+        self.reached.observe(&world.history);
+        if let Some(tables) = &self.double {
+            self.reached.observe_double(&tables.trace());
+        }
+        for trimmed in retention::unread(world).0 {
+            self.reached.note(trimmed.situation());
+        }
+        if world.streams.len() > 1 {
+            self.reached.note("application read two streams");
+        }
+        if judge::has_copies(world) {
+            self.reached.note("record stored more than once");
+        }
+    }
+
     async fn end(mut self) -> Outcome {
+        self.rest_was_trimmed = self.late > 0 && retention::unread(&self.world).1.is_empty();
         let settled = self.is_settled();
         let mut violations = Vec::new();
         if !settled {
             let (read, open) = (!self.plan.workers.is_empty(), self.open.count());
-            violations.extend(judge::unsettled(&self.world, &self.rows, &mut self.puts, open, read));
+            let rows = named(&self.rows);
+            violations.extend(judge::unsettled(&self.world, &rows, &mut self.puts, open, read));
+        }
+        if !self.plan.workers.is_empty() {
+            violations.extend(judge::handovers(&self.world));
         }
         violations.extend(self.close_all(settled).await);
         let mut stopped = BTreeSet::new();
@@ -428,7 +502,7 @@ impl<'a> Stage<'a> {
                     stopped.insert(running.process.name);
                 }
                 let grace = Duration::from_secs(30);
-                let stopped = tokio::time::timeout(grace * 2, running.scheduler.shutdown(grace)).await;
+                let stopped = tokio::time::timeout(grace * 2, running.consumer.shutdown(grace)).await;
                 if stopped.is_err() {
                     violations
                         .push(judge::violation("H4", format!("worker-{index} did not stop in {grace:?}")));
@@ -438,7 +512,7 @@ impl<'a> Stage<'a> {
         self.puts.abort_all();
         let world = &self.world;
         violations.extend(world.violations());
-        let rows = self.rows.lock().expect("no actor panics in it");
+        let rows = named(&self.rows);
         violations.extend(judge::leases(world, &rows, FAILOVER));
         violations.extend(judge::last_words(world));
         violations.extend(self.open.broken());
@@ -452,10 +526,9 @@ impl<'a> Stage<'a> {
             violations.extend(judge::refusals(world));
         }
         violations.extend(judge::requests(&world.sim.trace()));
-        self.reached.observe(&world.history);
-        if judge::has_copies(world) {
-            self.reached.note("record stored more than once");
-        }
+        violations.extend(engine(world));
+        self.observe();
+        let world = &self.world;
         Outcome {
             violations,
             reached: self.reached,
@@ -468,118 +541,8 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Which accepted records wait for their answer, by producer: what a flush must have seen answered.
-#[derive(Clone, Default)]
-struct OpenTickets(Arc<Mutex<Open>>);
-
-#[derive(Default)]
-struct Open {
-    waiting: BTreeSet<(usize, u64)>,
-    broken: Vec<Violation>,
-}
-
-impl OpenTickets {
-    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
-        self.0.lock().expect("no actor panics in it")
-    }
-
-    fn count(&self) -> usize {
-        self.open().waiting.len()
-    }
-
-    fn accuse(&self, found: Vec<Violation>) {
-        self.open().broken.extend(found);
-    }
-
-    fn broken(&self) -> Vec<Violation> {
-        self.open().broken.clone()
-    }
-
-    /// Books the answer the moment it is there.
-    fn watch(&self, world: &World, producer: usize, uid: u64, ticket: Ticket) {
-        self.open().waiting.insert((producer, uid));
-        let (open, world) = (self.clone(), world.clone());
-        tokio::spawn(async move {
-            world.answers(vec![(uid, ticket)]).await;
-            open.open().waiting.remove(&(producer, uid));
-        });
-    }
-
-    /// P9: when a flush is over, everything accepted before it is answered.
-    async fn flush(self, world: World, index: usize, producer: Producer) {
-        let before: Vec<u64> =
-            self.open().waiting.iter().filter(|(of, _)| *of == index).map(|(_, uid)| *uid).collect();
-        producer.flush().await;
-        // Those who wait for the answers are woken by the same event; they get their turn.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        let mut open = self.open();
-        for uid in before.into_iter().filter(|uid| open.waiting.contains(&(index, *uid))).collect::<Vec<_>>()
-        {
-            let what = format!(
-                "at {}: a flush is over, and record {uid}, accepted before it, is open",
-                world.now_millis()
-            );
-            open.broken.push(judge::violation("P9", what));
-        }
-    }
-}
-
-fn producer(world: &World, index: usize, how: &ProducerPlan) -> Producer {
-    let config = ProducerConfig::new(STREAM)
-        .with_seed(world.seed ^ index as u64)
-        .with_aggregation_enabled(how.aggregation)
-        .with_record_max_buffered_time(Duration::from_millis(how.buffered_millis))
-        .with_record_ttl(Duration::from_millis(how.ttl_millis))
-        .with_max_record_size(100_000)
-        .with_max_outstanding_bytes(how.outstanding_bytes)
-        .with_request_timeout(Duration::from_millis(how.request_timeout_millis))
-        .with_rate_limit(how.rate_limit_percent)
-        .with_ordering(if how.ordered { Ordering::PerShard } else { Ordering::Relaxed });
-    Producer::start(&world.sim.client_named(format!("producer-{index}")), config)
-        .expect("a valid configuration")
-}
-
-async fn worker_of(world: &World, how: WorkerPlan, life: usize, process: &Process) -> Scheduler {
-    let name = process.name.as_str();
-    let clock = Clock::with_rate(1.0 + f64::from(how.clock_ppm) / 1e6).frozen_by(&process.freezer);
-    let config = ConsumerConfig::new("tests", STREAM, name)
-        .with_initial_position(InitialPosition::TrimHorizon)
-        .with_failover_time(FAILOVER)
-        .with_max_records(how.max_records)
-        .with_retrieval_mode(how.retrieval)
-        .with_seed(world.seed ^ (life as u64) << 8)
-        .with_clock(clock);
-    let work = Work {
-        policy: how.policy,
-        work: Duration::from_millis(how.work_millis),
-        fail_every: how.fail_every,
-        at_shutdown: how.at_shutdown,
-        forgets_end: how.forgets_end,
-    };
-    let store = Arc::new(process.table.clone());
-    // A start can meet a fault that is still in force; an operator would start again.
-    loop {
-        let (client, factory) = (process.network.client(&world.sim, name), world.recorders(name, work));
-        match Scheduler::start(&client, config.clone(), Arc::<WorkerTable>::clone(&store), factory).await {
-            Ok(scheduler) => return scheduler,
-            Err(error) => {
-                world.note(format!("{name} does not start: {error}"));
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
-}
-
-fn record(uid: u64, keys: Keys, largest: usize, rng: &mut SmallRng) -> UserRecord {
-    let data = payload(uid, rng.random_range(0..=largest));
-    match keys {
-        Keys::Many => UserRecord::new(format!("key-{}", rng.random_range(0..64)), data),
-        Keys::One => UserRecord::new("the-one-key", data),
-        Keys::Edges => {
-            let half = u128::MAX / 2;
-            let edges = [0, 1, half, half + 1, u128::MAX - 1, u128::MAX];
-            let key = HashKey::new(edges[rng.random_range(0..edges.len())]);
-            UserRecord::new("edge", data).with_explicit_hash_key(key)
-        }
-    }
+/// The rows, under the names that their shards have in histories.
+fn named(rows: &Mutex<BTreeMap<LeaseKey, Lease>>) -> BTreeMap<LeaseKey, Lease> {
+    let rows = rows.lock().expect("no actor panics in it");
+    rows.values().map(|row| (streams::key(&row.key), streams::named(row))).collect()
 }

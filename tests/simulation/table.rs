@@ -13,10 +13,12 @@ use kcl::lease::{
     Operation, Owners, Stamp, Write,
 };
 use kinesis_shard::Freezer;
+use kinesis_sim::SimDynamoDb;
 use tokio::sync::Notify;
 
-use crate::common::World;
+use super::dynamo;
 use crate::common::history::Event;
+use crate::common::{World, streams};
 
 /// What goes wrong with one conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub enum TableFault {
     HangAfter,
 }
 
-type Rows = Arc<Mutex<BTreeMap<LeaseKey, Lease>>>;
+pub type Rows = Arc<Mutex<BTreeMap<LeaseKey, Lease>>>;
 
 /// The table, as one worker reaches it.
 #[derive(Clone)]
@@ -49,6 +51,8 @@ pub struct WorkerTable {
     world: World,
     worker: Arc<str>,
     rows: Rows,
+    /// Where the rows are instead, if they are not here.
+    double: Option<SimDynamoDb>,
     freezer: Freezer,
     state: Arc<Mutex<State>>,
     /// Rung when the write is made after which the worker is to die.
@@ -79,15 +83,44 @@ impl std::fmt::Debug for WorkerTable {
 }
 
 impl WorkerTable {
-    pub fn new(world: &World, worker: &str, rows: &Rows, freezer: &Freezer) -> Self {
+    pub fn new(
+        world: &World,
+        worker: &str,
+        rows: &Rows,
+        double: Option<&SimDynamoDb>,
+        freezer: &Freezer,
+    ) -> Self {
         Self {
             world: world.clone(),
             worker: worker.into(),
             rows: Arc::clone(rows),
+            double: double.cloned(),
             freezer: freezer.clone(),
             state: Arc::default(),
             crash: Arc::default(),
         }
+    }
+
+    /// What the worker is given as its lease store.
+    pub fn store(&self) -> Arc<dyn LeaseStore> {
+        match &self.double {
+            None => Arc::new(self.clone()),
+            Some(tables) => Arc::new(dynamo::store(self, tables)),
+        }
+    }
+
+    pub fn worker(&self) -> &str {
+        &self.worker
+    }
+
+    pub fn is_cut(&self) -> bool {
+        self.state().cut
+    }
+
+    /// The way back: an answer comes when its process runs.
+    pub async fn settled(&self) {
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        self.freezer.thawed().await;
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -121,7 +154,7 @@ impl WorkerTable {
         self.state().cut = true;
     }
 
-    fn next_fault(&self) -> Option<TableFault> {
+    pub fn next_fault(&self) -> Option<TableFault> {
         let mut state = self.state();
         if state.faults.is_empty() {
             return None;
@@ -131,7 +164,7 @@ impl WorkerTable {
     }
 
     /// What the dying worker's write still does; `None`: it lives.
-    fn last_write(&self) -> Option<bool> {
+    pub fn last_write(&self) -> Option<bool> {
         let mut state = self.state();
         if state.cut {
             return Some(false);
@@ -162,10 +195,10 @@ impl WorkerTable {
         let answer = after.clone().or_else(|| before.clone());
         self.world.record(Event::TableWrite {
             worker: self.worker.to_string(),
-            key: key.clone(),
+            key: streams::key(key),
             sent: request.sent,
-            before: before.map(Box::new),
-            after: after.map(Box::new),
+            before: before.map(|row| Box::new(streams::named(&row))),
+            after: after.map(|row| Box::new(streams::named(&row))),
         });
         Write::Applied(answer.expect("a row was there before or is now"))
     }
@@ -232,8 +265,7 @@ impl WorkerTable {
     }
 
     async fn settle<T>(&self, answer: Result<T, LeaseStoreError>) -> Result<T, LeaseStoreError> {
-        tokio::time::sleep(Duration::from_millis(3)).await;
-        self.freezer.thawed().await;
+        self.settled().await;
         answer
     }
 }

@@ -112,7 +112,10 @@ pub(crate) fn position(
         }
         ("TRIM_HORIZON", None) => Ok(0),
         ("LATEST", None) => Ok(latest()),
-        ("AT_SEQUENCE_NUMBER", Some(text)) => check_starting(stream, shard, start.operation, text),
+        ("AT_SEQUENCE_NUMBER", Some(text)) => {
+            let behind = u64::from(kinesis_shard::planted("an iterator at a number starts behind it"));
+            Ok(check_starting(stream, shard, start.operation, text)? + behind)
+        }
         ("AFTER_SEQUENCE_NUMBER", Some(text)) => {
             Ok(check_starting(stream, shard, start.operation, text)? + 1)
         }

@@ -82,7 +82,12 @@ fn run(
         let shard_id = stream.shards.get(entry.place).map_or("", |shard| shard.id.as_str());
         let struck = call.strike.and_then(|strike| strike.on_entry(shard_id, entry.index));
         entry.outcome = match struck {
-            Some(refusal) => Err(refusal),
+            Some(refusal) => {
+                if kinesis_shard::planted("an entry that is refused is stored") {
+                    let _stored = entry.store(stream, call.now, limits);
+                }
+                Err(refusal)
+            }
             None => entry.store(stream, call.now, limits),
         };
     }

@@ -1,0 +1,87 @@
+//! C1 where the stream's retention overtakes its readers: what was trimmed unread was told, and nothing else is missing.
+
+use std::collections::BTreeMap;
+
+use kinesis_shard::{Checkpoint, SequenceNumber, ShardId};
+
+use super::judge::violation;
+use crate::common::World;
+use crate::common::history::{Event, StoredUserRecord, Violation};
+
+/// Why a record that nobody was handed is no loss of the library's, if it is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trimmed {
+    /// A worker told that records may be missing there.
+    Told,
+    /// It was gone before its shard had a first checkpoint: reading began at the oldest record that there was.
+    BeforeACheckpoint,
+}
+
+impl Trimmed {
+    pub fn situation(self) -> &'static str {
+        match self {
+            Self::Told => "record trimmed unread, and told",
+            Self::BeforeACheckpoint => "record trimmed before a first checkpoint",
+        }
+    }
+}
+
+/// Which acknowledged records were trimmed before anybody was handed them, and which are lost.
+pub fn unread(world: &World) -> (Vec<Trimmed>, Vec<Violation>) {
+    let unread = world.history.unread();
+    let (mut trimmed, mut found) = (Vec::new(), Vec::new());
+    if unread.is_empty() {
+        return (trimmed, found);
+    }
+    let now = world.now_millis();
+    let mut copies: BTreeMap<u64, Vec<StoredUserRecord>> = BTreeMap::new();
+    for record in world.stored().into_iter().filter(|record| unread.contains(&record.uid)) {
+        copies.entry(record.uid).or_default().push(record);
+    }
+    world.history.read(|events| {
+        for uid in unread {
+            let copies = copies.get(&uid).map_or(&[][..], Vec::as_slice);
+            if copies.is_empty() || copies.iter().any(|copy| copy.trimmed_at() > now) {
+                let what = format!("record {uid} was acknowledged and never handed over");
+                found.push(violation("C1", what));
+                continue;
+            }
+            for copy in copies {
+                match reason(events, copy) {
+                    Some(reason) => trimmed.push(reason),
+                    None => found.push(violation(
+                        "C1",
+                        format!(
+                            "record {uid} was trimmed unread from {}, at {}, untold",
+                            copy.shard,
+                            copy.trimmed_at()
+                        ),
+                    )),
+                }
+            }
+        }
+    });
+    (trimmed, found)
+}
+
+fn reason(events: &[(u64, Event)], copy: &StoredUserRecord) -> Option<Trimmed> {
+    let gone = copy.trimmed_at();
+    let number = copy.position.sequence_number;
+    let covers = |shard: &ShardId, after: Option<SequenceNumber>, first: Option<SequenceNumber>| {
+        *shard == copy.shard
+            && after.is_none_or(|after| after <= number)
+            && first.is_none_or(|first| number < first)
+    };
+    let told = events.iter().any(|(at, event)| match event {
+        Event::Gap { shard, after, first, .. } => *at >= gone && covers(shard, *after, *first),
+        _ => false,
+    });
+    if told {
+        return Some(Trimmed::Told);
+    }
+    let next_start = events.iter().find_map(|(at, event)| match event {
+        Event::Started { shard, from, .. } if *at >= gone && *shard == copy.shard => Some(*from),
+        _ => None,
+    });
+    (next_start == Some(Checkpoint::TrimHorizon)).then_some(Trimmed::BeforeACheckpoint)
+}
