@@ -1,14 +1,14 @@
 //! Every figure of this repository by one command: micro, macro, growth, physical limits, and peers in the same run.
 //!
 //! ```text
-//! cargo run --release -p bench [-- PROGRAM...] [--cases WORD,WORD] [--quick] [--json FILE] [--plots DIR]
+//! cargo run --release -p bench [-- PROGRAM...] [--cases WORD,WORD] [--quick] [--json FILE] [--plots DIR] [--keep FILE]
 //! ```
 //!
 //! Builds the benchmarks of the crates and runs one after the other; then the scripts that install peers and run them beside ours.
 //! Prints one table, writes all rows as JSON and every growth curve as SVG, into the target folder's `bench/` unless named.
 //! Without a program's name it runs all: `codecs`, `producer`, `leases`, `consumer`, `engine`, and the peers `server`,
 //! `producers`, `consumers`. `--cases` goes to the first five: only cases whose name contains one of the words. `--quick` is to
-//! see that everything works; its figures mean little.
+//! see that everything works; its figures mean little. `--keep` takes the rows of what is not run now from an earlier JSON.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -47,6 +47,9 @@ fn main() {
     let mut figures = Figures::default();
     programs::run(&options, &mut figures);
     peers::run(&options, &mut figures);
+    if let Some(file) = &options.keep {
+        figures.keep(file, |program| options.wants(program));
+    }
 
     let claims = claims::judge(&figures);
     let forced = forced::shares(&figures);

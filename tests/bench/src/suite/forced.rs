@@ -33,7 +33,7 @@ impl Share {
 
 const KEY_ALONE: &str = "codecs/hash: a key";
 const KEY_OF_MANY: &str = "codecs/hash: a key of many";
-const MD5: &str = "codecs/limit: MD5 of 1 kB, 16 blocks at once";
+const MD5: &str = "codecs/limit: MD5 of 1 kB, 64 blocks at once";
 const SHA: &str = "codecs/limit: SHA-256 of 1 kB";
 const COPY: &str = "codecs/limit: memcpy of 1 kB";
 const WRITE_BASE64: &str = "codecs/limit: base64 of 1 kB, written";
@@ -96,15 +96,18 @@ pub(crate) fn shares(figures: &Figures) -> Vec<Share> {
 pub(crate) fn floor_of(figures: &Figures, plot: &str, bytes: f64) -> Option<f64> {
     let each = |limit: &str| figures.value(limit);
     let kilobytes = bytes / 1000.0;
+    // What is larger than an aggregate goes without one, and without its digest.
+    let digested = if bytes < 50_000.0 { kilobytes } else { 0.0 };
     Some(match plot {
         "producer-size" => {
             let body = kilobytes * 4.0 / 3.0;
             each(KEY_ALONE)?
-                + kilobytes * (each(MD5)? + 2.0 * each(COPY)? + each(WRITE_BASE64)?)
+                + digested * each(MD5)?
+                + kilobytes * (2.0 * each(COPY)? + each(WRITE_BASE64)?)
                 + body * each(SHA)?
         }
         "consumer-size" => {
-            kilobytes * (each(READ_BASE64)? + each(READ_AGGREGATES)? + each(MD5)? + each(COPY)?)
+            digested * each(MD5)? + kilobytes * (each(READ_BASE64)? + each(READ_AGGREGATES)? + each(COPY)?)
         }
         "engine-size" => each(KEY_OF_MANY)? + kilobytes * (each(READ_BASE64)? + each(COPY)?),
         _ => return None,

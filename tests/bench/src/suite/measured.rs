@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::options::PROGRAMS;
+
 /// One case of one program.
 #[derive(Debug, Clone)]
 pub(crate) struct Measured {
@@ -94,6 +96,18 @@ impl Figures {
         }
     }
 
+    /// Takes the rows of all but these programs from what an earlier run wrote.
+    pub(crate) fn keep(&mut self, file: &Path, but: impl Fn(&str) -> bool) {
+        let text = std::fs::read_to_string(file).unwrap();
+        let all: Value = serde_json::from_str(&text).unwrap();
+        for row in all.get("rows").and_then(Value::as_array).into_iter().flatten() {
+            let name = row.get("program").and_then(Value::as_str).unwrap_or_default();
+            if let Some(program) = PROGRAMS.into_iter().find(|program| *program == name && !but(program)) {
+                self.rows.extend(Measured::from_json(program, row));
+            }
+        }
+    }
+
     pub(crate) fn find(&self, program: &str, name: &str) -> Option<&Measured> {
         self.rows.iter().find(|row| row.program == program && row.name == name)
     }
@@ -127,6 +141,18 @@ mod tests {
         assert_eq!(figures.value("producer/seal: put#max"), Some(9.0));
         assert_eq!(figures.value("producer/seal: put#allocations"), Some(0.5));
         assert_eq!(figures.value("consumer/seal: put"), None);
+    }
+
+    #[test]
+    fn what_is_not_run_again_is_kept() {
+        let row = |program, value| Measured::of_rounds(program, "x".into(), "ns", vec![value]);
+        let all = json!({"rows": [row("engine", 1.0).json(), row("server", 2.0).json()]});
+        let file = std::env::temp_dir().join(format!("bench-keep-{}.json", std::process::id()));
+        std::fs::write(&file, all.to_string()).unwrap();
+        let mut figures = Figures::default();
+        figures.keep(&file, |program| program == "engine");
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!((figures.value("engine/x"), figures.value("server/x")), (None, Some(2.0)));
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     pub(crate) json: PathBuf,
     pub(crate) plots: PathBuf,
+    /// An earlier JSON, for the rows of what is not run now.
+    pub(crate) keep: Option<PathBuf>,
     /// For what the programs write.
     pub(crate) folder: PathBuf,
     /// Of the repository.
@@ -31,6 +33,7 @@ impl Options {
             quick: false,
             json: folder.join("bench.json"),
             plots: folder.join("plots"),
+            keep: None,
             folder,
             root,
         };
@@ -41,9 +44,10 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--cases" => options.cases = value().split(',').map(str::to_owned).collect(),
                 "--json" => options.json = std::path::absolute(value()).unwrap(),
+                "--keep" => options.keep = Some(std::path::absolute(value()).unwrap()),
                 "--plots" => options.plots = std::path::absolute(value()).unwrap(),
                 name if PROGRAMS.contains(&name) => options.only.push(argument),
-                other => panic!("{other} is none of {PROGRAMS:?}, --cases, --quick, --json, --plots"),
+                other => panic!("{other} is none of {PROGRAMS:?}, --cases, --quick, --json, --plots, --keep"),
             }
         }
         options
@@ -54,6 +58,6 @@ impl Options {
     }
 
     pub(crate) fn settings(&self) -> Value {
-        json!({"programs": self.only, "cases": self.cases, "quick": self.quick})
+        json!({"programs": self.only, "cases": self.cases, "quick": self.quick, "others_kept": self.keep.is_some()})
     }
 }

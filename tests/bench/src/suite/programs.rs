@@ -17,7 +17,7 @@ pub(crate) fn run(options: &Options, figures: &mut Figures) {
     if wanted.is_empty() {
         return;
     }
-    let built = build(options);
+    let built = build(options, &wanted);
     for program in wanted {
         let Some(executable) = built.get(program) else { panic!("cargo built no benchmark {program}") };
         println!("\n== {program}");
@@ -34,14 +34,14 @@ pub(crate) fn run(options: &Options, figures: &mut Figures) {
 }
 
 /// Where each is. Not with the features of the root package's tests, which plant bugs.
-fn build(options: &Options) -> BTreeMap<String, PathBuf> {
+fn build(options: &Options, wanted: &[&str]) -> BTreeMap<String, PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut child = Command::new(cargo)
         .args(["bench", "--no-run", "--message-format", "json-render-diagnostics"])
         .args(["-p", "kinesis-shard", "-p", "kpl", "-p", "kcl", "-p", "kinesis-sim"])
         .args(["--features", "kpl/bench,kcl/dynamodb,kinesis-sim/server"])
         // By name: the libraries' own tests need not be built with all optimisation.
-        .args(OURS.iter().flat_map(|name| ["--bench", name]))
+        .args(wanted.iter().flat_map(|name| ["--bench", name]))
         .current_dir(&options.root)
         .stdout(Stdio::piped())
         .spawn()
