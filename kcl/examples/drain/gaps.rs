@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 use crate::{Outcome, now_millis};
@@ -25,8 +26,14 @@ pub(crate) async fn measure(
     folder: &Path,
     command: &[&str],
 ) -> Outcome<()> {
+    let mut stop = signal(SignalKind::terminate())?;
     for round in 1..=rounds {
-        for gap in one(how, round, settle, folder, command).await? {
+        let gaps = tokio::select! {
+            biased; // the signal first: what is dropped then ends its workers
+            _ = stop.recv() => return Err("stopped before the end".into()),
+            gaps = one(how, round, settle, folder, command) => gaps?,
+        };
+        for gap in gaps {
             println!("gap {how} {round} {gap}");
         }
     }
