@@ -495,13 +495,22 @@ fn judge_shard_end(
     Some(violation("C9", format!("{shard}: SHARD_END before record {} was handed over", missing.uid)))
 }
 
-/// C8: no record of a child before each of its parents that anyone started has reached SHARD_END.
+/// C8: no record of a child before each of its parents has reached SHARD_END, unless the stream has forgotten the parent.
 fn judge_lineage(events: &[(u64, Event)], shards: &[Shard]) -> Vec<Violation> {
     let mut found = Vec::new();
+    let retention = u64::try_from(limits::RETENTION_DEFAULT.as_millis()).expect("a day");
+    // A shard is created when its parents are closed. The history begins with the first one.
+    let created =
+        |shard: &Shard| shard.starting_sequence_number.layout().map(|parts| parts.shard_created_seconds);
+    let begun = shards.iter().filter_map(created).min().unwrap_or(0);
+    let parents_gone_at: BTreeMap<&ShardId, u64> = shards
+        .iter()
+        .filter_map(|shard| Some((&shard.id, (created(shard)? - begun) * 1_000 + retention)))
+        .collect();
     let parents: BTreeMap<&ShardId, Vec<&ShardId>> =
         shards.iter().map(|shard| (&shard.id, shard.parents().collect())).collect();
     let mut ended: BTreeSet<ShardId> = BTreeSet::new();
-    for (_, event) in events {
+    for (time, event) in events {
         match event {
             // Asked, not applied: the answer to the last checkpoint of a shard may be lost after it took effect.
             Event::CheckpointAsked { shard, at: Checkpoint::ShardEnd, .. } => {
@@ -512,8 +521,9 @@ fn judge_lineage(events: &[(u64, Event)], shards: &[Shard]) -> Vec<Violation> {
                 ended.insert(key.shard_id());
             }
             Event::Delivered { shard, uid, .. } => {
+                let listed = parents_gone_at.get(shard).is_none_or(|gone| time <= gone);
                 for parent in parents.get(shard).into_iter().flatten() {
-                    if !ended.contains(*parent) {
+                    if listed && !ended.contains(*parent) {
                         found.push(violation(
                             "C8",
                             format!("record {uid} of {shard} came before its parent {parent} ended"),

@@ -422,14 +422,18 @@ impl<'a> Truth<'a> {
         }
     }
 
-    /// C9: a shard that is finished is closed, and its children have rows, or are finished and gone.
+    /// C9: a shard that is finished is closed, and its children have rows, or are finished and gone, or were forgotten by the stream.
     fn finished(&mut self, at: u64, key: &LeaseKey) {
         let shard = key.shard_id();
         if self.shards.get(&shard).is_none_or(|shard| shard.is_open()) {
             self.found.push(violation("C9", format!("at {at}: {shard} is open and at SHARD_END")));
         }
         for child in self.children.get(&shard).into_iter().flatten() {
-            if !self.rows.contains_key(&LeaseKey::from(*child)) && !self.finished.contains(*child) {
+            let forgotten = self.gone.get(*child).is_some_and(|last| at > *last);
+            if !forgotten
+                && !self.rows.contains_key(&LeaseKey::from(*child))
+                && !self.finished.contains(*child)
+            {
                 self.found.push(violation(
                     "C9",
                     format!("at {at}: {shard} is at SHARD_END, its child {child} has no row"),

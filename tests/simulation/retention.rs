@@ -15,13 +15,19 @@ pub enum Trimmed {
     Told,
     /// It was gone before its shard had a first checkpoint: reading began at the oldest record that there was.
     BeforeACheckpoint,
+    /// It was gone, and its shard too, before anybody who was awake could give that a lease.
+    BeforeALease,
 }
+
+/// How long a fleet that is awake may take to find a shard, in milliseconds: by the end of its parents, or by comparing.
+const FOUND_WITHIN: u64 = 300_000;
 
 impl Trimmed {
     pub fn situation(self) -> &'static str {
         match self {
             Self::Told => "record trimmed unread, and told",
             Self::BeforeACheckpoint => "record trimmed before a first checkpoint",
+            Self::BeforeALease => "record trimmed with its shard, while all slept",
         }
     }
 }
@@ -83,5 +89,14 @@ fn reason(events: &[(u64, Event)], copy: &StoredUserRecord) -> Option<Trimmed> {
         Event::Started { shard, from, .. } if *at >= gone && *shard == copy.shard => Some(*from),
         _ => None,
     });
-    (next_start == Some(Checkpoint::TrimHorizon)).then_some(Trimmed::BeforeACheckpoint)
+    if next_start == Some(Checkpoint::TrimHorizon) {
+        return Some(Trimmed::BeforeACheckpoint);
+    }
+    let leased = events
+        .iter()
+        .any(|(_, event)| matches!(event, Event::TableWrite { key, .. } if key.shard_id() == copy.shard));
+    // Whoever is awake renews.
+    let awake = |at: &u64| *at > copy.arrived + FOUND_WITHIN && *at < gone;
+    let somebody = events.iter().any(|(at, event)| matches!(event, Event::TableWrite { .. }) && awake(at));
+    (!leased && !somebody).then_some(Trimmed::BeforeALease)
 }

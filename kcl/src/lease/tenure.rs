@@ -532,6 +532,17 @@ mod tests {
     }
 
     #[test]
+    fn patience_is_a_quarter_of_the_interval_or_of_what_belief_leaves() {
+        let belief = TERMS.belief();
+        assert!(belief > secs(9) && belief < secs(10));
+        for (interval, patience) in
+            [(secs(2), secs(1) / 2), (secs(8), belief.saturating_sub(secs(8)) / 4), (secs(20), secs(0))]
+        {
+            assert_eq!(Terms { renewal_interval: interval, ..TERMS }.patience(), patience, "{interval:?}");
+        }
+    }
+
+    #[test]
     fn no_pace_makes_a_renewal_wait_longer_than_its_patience() {
         for interval in [1_000, 3_308, 5_500, 9_000] {
             let terms = Terms { renewal_interval: Duration::from_millis(interval), ..TERMS };
