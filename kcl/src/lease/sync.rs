@@ -112,7 +112,7 @@ pub(crate) fn holes(shards: &[Shard], leases: &[Lease]) -> Vec<NewLease> {
 pub(crate) fn passed(shards: &[Shard], leases: &[Lease]) -> BTreeSet<ShardId> {
     let lineage = Lineage::new(shards);
     let rows = Rows::new(&lineage, leases);
-    shards.iter().map(|shard| &shard.id).filter(|id| rows.are_past(id)).cloned().collect()
+    shards.iter().map(|shard| &shard.id).filter(|id| rows.is_past(id)).cloned().collect()
 }
 
 /// What the parents' rows say about a shard that has none.
@@ -149,7 +149,7 @@ impl<'a> Rows<'a> {
             let one = match (self.by_shard.get(id), self.lineage.get(id)) {
                 (Some(row), _) if row.is_finished() => Before::Ended,
                 // It was read, and will not come again to create this one: what came before it decides.
-                (None, Some(parent)) if self.are_past(id) => self.before(parent),
+                (None, Some(parent)) if self.is_past(id) => self.before(parent),
                 (Some(_), _) | (None, Some(_)) => Before::GoesOn,
                 (None, None) => Before::Unknown,
             };
@@ -163,7 +163,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Whether a shard without a row has one that came out of it.
-    fn are_past(&self, shard: &ShardId) -> bool {
+    fn is_past(&self, shard: &ShardId) -> bool {
         !self.has(shard) && self.has_descendant_with_one(shard)
     }
 
