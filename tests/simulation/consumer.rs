@@ -10,7 +10,7 @@ use kcl::{
     UserRecord,
 };
 use kinesis_shard::{Clock, Freezer, ShardId};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::network::Network;
@@ -38,7 +38,7 @@ pub enum Consumer {
 
 /// A scan that its operator starts again when it ends by itself. Dropping it is a crash.
 pub struct Scanning {
-    stop: Arc<Notify>,
+    stop: watch::Sender<bool>,
     task: JoinHandle<ShutdownReport>,
 }
 
@@ -79,7 +79,7 @@ impl Consumer {
         match self {
             Self::Worker(scheduler) => scheduler.shutdown(grace).await,
             Self::Scan(mut scanning) => {
-                scanning.stop.notify_one();
+                scanning.stop.send_replace(true);
                 (&mut scanning.task).await.expect("a scan does not panic")
             }
         }
@@ -123,8 +123,9 @@ fn gaps(world: &World, worker: &str) -> impl Fn(&ConsumerEvent) + Send + Sync + 
 
 impl Scanning {
     fn start(world: &World, how: WorkerPlan, config: ConsumerConfig, process: &Process) -> Self {
-        let stop = Arc::new(Notify::new());
-        let (world, name, stopped) = (world.clone(), process.name.clone(), Arc::clone(&stop));
+        // It stays asked for, also when a scan fails that was being stopped and another one is begun.
+        let (stop, stopped) = watch::channel(false);
+        let (world, name) = (world.clone(), process.name.clone());
         world.record(Event::Scans { worker: name.clone() });
         let (client, store) = (process.network.client(&world.sim, &name), process.table.store());
         let calls = Arc::new(AtomicU64::new(0));
@@ -132,12 +133,14 @@ impl Scanning {
             loop {
                 let tenures = Tenures::default();
                 let sink = EventSink::hook(tenures.follow(&world, &name));
-                let stopped = Arc::clone(&stopped);
+                let mut stopped = stopped.clone();
                 let scan = kcl::scan(&client, STREAM)
                     .configure(|_| config.clone().with_events(sink))
                     .store(Arc::clone(&store))
                     .checkpoint_every(checkpoint_every(how.policy))
-                    .until(async move { stopped.notified().await });
+                    .until(async move {
+                        drop(stopped.wait_for(|asked| *asked).await);
+                    });
                 let (world_of, name_of, calls) = (world.clone(), name.clone(), Arc::clone(&calls));
                 let each = move |record: UserRecord| {
                     let (world, worker) = (world_of.clone(), name_of.clone());

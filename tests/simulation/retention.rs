@@ -22,6 +22,9 @@ pub enum Trimmed {
 /// How long a fleet that is awake may take to find a shard, in milliseconds: by the end of its parents, or by comparing.
 const FOUND_WITHIN: u64 = 300_000;
 
+/// How long it may take from the start of a shard's reading to its first read, in milliseconds, with requests that fail.
+const FIRST_READ_WITHIN: u64 = 60_000;
+
 impl Trimmed {
     pub fn situation(self) -> &'static str {
         match self {
@@ -85,11 +88,7 @@ fn reason(events: &[(u64, Event)], copy: &StoredUserRecord) -> Option<Trimmed> {
     if told {
         return Some(Trimmed::Told);
     }
-    let next_start = events.iter().find_map(|(at, event)| match event {
-        Event::Started { shard, from, .. } if *at >= gone && *shard == copy.shard => Some(*from),
-        _ => None,
-    });
-    if next_start == Some(Checkpoint::TrimHorizon) {
+    if starts_without_a_checkpoint(events, copy) {
         return Some(Trimmed::BeforeACheckpoint);
     }
     let leased = events
@@ -99,4 +98,27 @@ fn reason(events: &[(u64, Event)], copy: &StoredUserRecord) -> Option<Trimmed> {
     let awake = |at: &u64| *at > copy.arrived + FOUND_WITHIN && *at < gone;
     let somebody = events.iter().any(|(at, event)| matches!(event, Event::TableWrite { .. }) && awake(at));
     (!leased && !somebody).then_some(Trimmed::BeforeALease)
+}
+
+/// Whether whoever read the shard when the record went, or came next, had no checkpoint and was handed nothing yet.
+fn starts_without_a_checkpoint(events: &[(u64, Event)], copy: &StoredUserRecord) -> bool {
+    let gone = copy.trimmed_at();
+    let starts = || {
+        events.iter().filter_map(|(at, event)| match event {
+            Event::Started { shard, from, tenure, .. } if *shard == copy.shard => Some((*at, *from, *tenure)),
+            _ => None,
+        })
+    };
+    let next = starts().find(|(at, ..)| *at >= gone);
+    if next.is_some_and(|(_, from, _)| from == Checkpoint::TrimHorizon) {
+        return true;
+    }
+    // It reads from the oldest record that there is when its first request arrives, which is not long after.
+    let last = starts().take_while(|(at, ..)| *at < gone).last();
+    let Some((at, Checkpoint::TrimHorizon, reader)) = last else { return false };
+    let handed = events
+        .iter()
+        .take_while(|(at, _)| *at < gone)
+        .any(|(_, event)| matches!(event, Event::Delivered { tenure, .. } if *tenure == reader));
+    !handed && gone < at + FIRST_READ_WITHIN
 }

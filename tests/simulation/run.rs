@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt;
 use kcl::lease::{Lease, LeaseKey};
 use kinesis_shard::Freezer;
 use kinesis_sim::{Rule, RuleGuard, SimDynamoDb, Verdict};
@@ -60,6 +61,8 @@ pub fn run(plan: &Plan) -> Outcome {
 struct Running {
     consumer: Consumer,
     process: Process,
+    /// Whether no older process of its name was there when it began: what such a one writes late looks like its own.
+    alone: bool,
 }
 
 struct Stage<'a> {
@@ -76,6 +79,8 @@ struct Stage<'a> {
     rest_was_trimmed: bool,
     /// How often each worker was started.
     running: Arc<Mutex<Vec<u64>>>,
+    /// How many processes of each worker there are: an old one may still be stopping.
+    alive: Arc<Mutex<Vec<usize>>>,
     /// Puts so far: each is a line of its own.
     lines: usize,
     /// Each with the number of its life.
@@ -103,6 +108,7 @@ impl<'a> Stage<'a> {
             late: 0,
             rest_was_trimmed: false,
             running: Arc::new(Mutex::new(vec![0; plan.workers.len()])),
+            alive: Arc::new(Mutex::new(vec![0; plan.workers.len()])),
             producers,
             puts: JoinSet::new(),
             open: OpenTickets::default(),
@@ -251,16 +257,21 @@ impl<'a> Stage<'a> {
     }
 
     fn stop(&mut self, worker: usize) {
-        if let Some(Running { consumer, process }) = self.workers[worker].take() {
+        if let Some(Running { consumer, process, alone }) = self.workers[worker].take() {
             self.reached.note("worker stopped");
+            // One that stands still is told of the stop when it wakes; its leases may have run out until then.
+            let undisturbed = alone && process.freezer.thawed().now_or_never().is_some();
             let (rows, world, broken) = (Arc::clone(&self.rows), self.world.clone(), self.open.clone());
             let (healthy, began) = (process.table.is_healthy(), tokio::time::Instant::now());
             let (running, life) = (Arc::clone(&self.running), self.life_of(worker));
+            let alive = Arc::clone(&self.alive);
             self.puts.spawn(async move {
                 let report = consumer.shutdown(Duration::from_secs(5)).await;
-                // Neither a write that went wrong, nor a process that stood still; and a new one of the same name has
-                // rows of its own.
-                let undisturbed = healthy
+                alive.lock().expect("no panic in it")[worker] -= 1;
+                // Neither a write that went wrong, nor a process that stood still; and another one of the same name
+                // has rows of its own.
+                let undisturbed = undisturbed
+                    && healthy
                     && began.elapsed() < Duration::from_secs(2)
                     && report.forced.is_empty()
                     && running.lock().expect("no panic in it")[worker] == life;
@@ -314,6 +325,11 @@ impl<'a> Stage<'a> {
         }
         self.lives += 1;
         self.running.lock().expect("no panic in it")[worker] += 1;
+        let alone = {
+            let mut alive = self.alive.lock().expect("no panic in it");
+            alive[worker] += 1;
+            alive[worker] == 1
+        };
         let (name, freezer) = (format!("worker-{worker}"), Freezer::new());
         let process = Process {
             network: Network::new(&self.world.sim, &name, &freezer),
@@ -330,7 +346,7 @@ impl<'a> Stage<'a> {
             self.reached.note("scan began");
         }
         let consumer = Consumer::start(&self.world, how, self.lives, &process).await;
-        self.workers[worker] = Some(Running { consumer, process });
+        self.workers[worker] = Some(Running { consumer, process, alone });
     }
 
     fn crash(&mut self, worker: usize) {
@@ -339,6 +355,7 @@ impl<'a> Stage<'a> {
             running.process.network.cut();
             running.process.table.cut();
             drop(running);
+            self.alive.lock().expect("no panic in it")[worker] -= 1;
             self.world.record(Event::Crashed { worker: format!("worker-{worker}") });
         }
     }
@@ -498,7 +515,7 @@ impl<'a> Stage<'a> {
         for (index, running) in self.workers.iter_mut().enumerate() {
             if let Some(running) = running.take() {
                 // A write of it that is still on its way may land when it is gone.
-                if running.process.table.is_healthy() {
+                if running.alone && running.process.table.is_healthy() {
                     stopped.insert(running.process.name);
                 }
                 let grace = Duration::from_secs(30);

@@ -17,7 +17,7 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::stamp::Clocks;
-use super::{Lease, LeaseCounter, LeaseKey, Owners, WorkerId};
+use super::{Lease, LeaseCounter, LeaseKey, Owners, Stamp, WorkerId};
 
 /// How long a row may go unseen, in quarters of the failover time, for its mark to count as the same one. A mark that went
 /// and came back is another one, on another tenure; between the two the lease must have expired, which takes longer.
@@ -45,6 +45,8 @@ struct Seen {
     counter: LeaseCounter,
     /// When the counter was first seen.
     read_at: Instant,
+    /// The stamp of the write that left it, if its writer leaves any.
+    stamp: Option<Stamp>,
     /// When it was written at the latest: when it was first seen, or what its stamp says if that is earlier.
     counter_since: Instant,
     owners: Owners,
@@ -94,8 +96,12 @@ impl Observations {
 
     fn seen(&self, lease: &Lease, before: Option<&Seen>, unbroken: bool, answered_at: Instant) -> Seen {
         let (counter, owners) = (lease.counter, lease.owners());
-        // In other hands it is another row, made anew after one that was deleted, and its counter another counter.
-        let same = |seen: &&Seen| seen.counter == counter && seen.owners.actual() == lease.actual_owner();
+        let stamp = lease.written();
+        // In other hands, or with another write's stamp, it is another row, made anew after one that was deleted, and its
+        // counter another counter.
+        let same = |seen: &&Seen| {
+            seen.counter == counter && seen.owners.actual() == lease.actual_owner() && seen.stamp == stamp
+        };
         let first_seen = if kinesis_shard::planted("a counter stood still before it was seen") {
             answered_at.checked_sub(Duration::from_mins(1)).unwrap_or(answered_at)
         } else {
@@ -104,12 +110,13 @@ impl Observations {
         let known = before.filter(same);
         let (read_at, since) =
             known.map_or((first_seen, first_seen), |seen| (seen.read_at, seen.counter_since));
-        let sent_by = lease.written().and_then(|stamp| self.clocks.sent_by(&stamp));
+        let sent_by = stamp.and_then(|stamp| self.clocks.sent_by(&stamp));
         let owners_since = before
             .filter(|seen| unbroken && seen.owners == owners)
             .map_or(answered_at, |seen| seen.owners_since);
         Seen {
             counter,
+            stamp,
             read_at,
             counter_since: sent_by.map_or(since, |sent_by| sent_by.min(since)),
             owners,
@@ -129,9 +136,12 @@ impl Observations {
         }
     }
 
-    /// For models of rows with stamps: the same for what is known of the writers' clocks.
+    /// For models of rows with stamps: the same for these, and for what is known of the writers' clocks.
     #[cfg(test)]
     pub(crate) fn age_stamps(&mut self, time: Duration, older: impl Fn(u64, u64) -> u64) {
+        for stamp in self.rows.values_mut().filter_map(|seen| seen.stamp.as_mut()) {
+            stamp.sent_micros = older(stamp.process, stamp.sent_micros);
+        }
         self.clocks.age(time, older);
     }
 
@@ -487,6 +497,21 @@ mod tests {
         assert!(taken(&view.scan(&[row(1, "bob", 1)], at(9))).is_empty(), "deleted, and made anew");
         assert!(taken(&view.scan(&[row(1, "bob", 1)], at(11))).is_empty());
         assert_eq!(taken(&view.scan(&[row(1, "bob", 1)], at(19))), [(key(1), Why::Expired)]);
+    }
+
+    #[test]
+    fn a_row_made_anew_at_the_same_counter_by_the_same_owner_has_not_stood_still() {
+        let (mut view, start) = (View::of("me"), now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let taken_at = |seconds: u64| {
+            let (counter, sent_micros) = (LeaseCounter::new(1), (100 + seconds) * 1_000_000);
+            Lease { stamp: Some(Stamp { process: 7, sent_micros, counter }), ..row(1, "ann", 1) }
+        };
+        assert!(taken(&view.scan(&[taken_at(0)], at(0))).is_empty());
+        // Ended, deleted, made anew, and taken again: all of that between two looks at the table.
+        assert!(taken(&view.scan(&[taken_at(9)], at(10))).is_empty(), "of the stamp, not of the counter");
+        assert!(taken(&view.scan(&[taken_at(9)], at(18))).is_empty());
+        assert_eq!(taken(&view.scan(&[taken_at(9)], at(20))), [(key(1), Why::Expired)]);
     }
 
     fn rows(owners: &[&str]) -> Vec<Lease> {

@@ -234,14 +234,19 @@ impl HeldLease {
     async fn serve(&self, purpose: &Purpose, mut attempts: u32) -> Result<(), HeldLeaseError> {
         let clock = self.0.calls.clock();
         let mut backoff = self.0.calls.backoff(self.key());
+        // Who loses the lease meanwhile must not be told that nothing was written.
+        let mut in_doubt: Option<LeaseStoreError> = None;
         loop {
             let sent_at = clock.now();
             let operation = self.belief().write(purpose, sent_at);
-            let operation = operation.map_err(|why| self.unwritable(&why, purpose))?;
+            let operation = operation.map_err(|why| self.unwritable(&why, purpose, in_doubt.take()))?;
             let result = self.0.calls.write(self.key(), &operation).await;
+            let written = *purpose != Purpose::Renew && self.is_written(&result);
             let sent_at =
                 if kinesis_shard::planted("belief counts from the answer") { clock.now() } else { sent_at };
             let error = result.as_ref().err().cloned();
+            let doubted = error.as_ref().filter(|error| error.may_have_been_written());
+            in_doubt = doubted.cloned().or(in_doubt);
             let (next, asked) = {
                 let mut belief = self.belief();
                 (belief.answered(&operation, sent_at, answer(result)), belief.asked_by().is_some())
@@ -263,12 +268,23 @@ impl HeldLease {
                     }
                     clock.sleep_until(clock.now() + backoff.next_delay()).await;
                 }
-                Next::Over => return Err(self.lost_error()),
+                // Its time ran out before the answer came, as that of a process that stood still.
+                Next::Over if written => return Ok(()),
+                Next::Over => return Err(in_doubt.map_or_else(|| self.lost_error(), HeldLeaseError::from)),
             }
         }
     }
 
-    fn unwritable(&self, why: &Unwritable, purpose: &Purpose) -> HeldLeaseError {
+    fn is_written(&self, result: &Result<Write, LeaseStoreError>) -> bool {
+        matches!(result, Ok(Write::Applied(row)) if row.actual_owner() == Some(self.worker()))
+    }
+
+    fn unwritable(
+        &self,
+        why: &Unwritable,
+        purpose: &Purpose,
+        in_doubt: Option<LeaseStoreError>,
+    ) -> HeldLeaseError {
         let asked = match purpose {
             Purpose::Checkpoint(to) => *to,
             Purpose::Prepare(pending) => pending.checkpoint,
@@ -280,7 +296,7 @@ impl HeldLease {
             }
             Unwritable::Over(_) => {
                 self.announce_end();
-                self.lost_error()
+                in_doubt.map_or_else(|| self.lost_error(), HeldLeaseError::from)
             }
         }
     }

@@ -345,6 +345,30 @@ async fn a_merge_goes_on_without_a_parent_that_is_not_listed_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_loses_the_lease_under_way_is_not_told_that_nothing_was_written() {
+    for fault in [None, Some(Fault::LoseAnswer), Some(Fault::LoseRequest)] {
+        let bench = Bench::new();
+        let held = bench.held();
+        let runs_out = held.clone();
+        bench.store.fail_by(move |_| {
+            runs_out.belief().finish_with(End::Expired);
+            fault
+        });
+        let result = held.checkpoint(at(7)).await;
+        match fault {
+            None => result.unwrap(),
+            Some(_) => assert!(
+                matches!(&result, Err(HeldLeaseError::Store(error)) if error.may_have_been_written()),
+                "{fault:?}: {result:?}"
+            ),
+        }
+        bench.store.heal();
+        assert!(is_lost(&held.checkpoint(at(8)).await), "the lease is lost all the same");
+        held.lost().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_lease_ends_no_shard() {
     let bench = Bench::new();
     let held = bench.held();
