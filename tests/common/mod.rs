@@ -77,6 +77,7 @@ pub struct World {
     pub store_of: Option<Arc<StoreOf>>,
     began: Instant,
     archive: Arc<Mutex<streams::Archive>>,
+    looked_through: Arc<Mutex<streams::LookedThrough>>,
     next_uid: Arc<AtomicU64>,
     next_tenure: Arc<AtomicU64>,
 }
@@ -107,6 +108,7 @@ impl World {
             store_of: None,
             began: Instant::now(),
             archive: Arc::default(),
+            looked_through: Arc::default(),
             next_uid: Arc::default(),
             next_tenure: Arc::default(),
         }
