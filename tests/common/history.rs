@@ -505,7 +505,10 @@ fn judge_lineage(events: &[(u64, Event)], shards: &[Shard]) -> Vec<Violation> {
     let begun = shards.iter().filter_map(created).min().unwrap_or(0);
     let parents_gone_at: BTreeMap<&ShardId, u64> = shards
         .iter()
-        .filter_map(|shard| Some((&shard.id, (created(shard)? - begun) * 1_000 + retention)))
+        // A child's numbers begin in a second after the last of its parents', which is some after they were closed.
+        .filter_map(|shard| {
+            Some((&shard.id, (created(shard)? - begun).saturating_sub(5) * 1_000 + retention))
+        })
         .collect();
     let parents: BTreeMap<&ShardId, Vec<&ShardId>> =
         shards.iter().map(|shard| (&shard.id, shard.parents().collect())).collect();

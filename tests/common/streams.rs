@@ -120,7 +120,7 @@ impl World {
         self.streams.iter().flat_map(|stream| self.stored_in(stream)).collect()
     }
 
-/// What the stream held when it was last looked through, if it holds the same now: taking aggregates apart is a fifth of
+    /// What the stream held when it was last looked through, if it holds the same now: taking aggregates apart is a fifth of
     /// a short run.
     fn stored_in(&self, stream: &'static str) -> Vec<StoredUserRecord> {
         let records = self.sim.stored(stream);
