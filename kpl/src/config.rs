@@ -400,6 +400,43 @@ mod tests {
     }
 
     #[test]
+    fn what_is_exactly_enough_is_no_contradiction() {
+        let largest = 1024 * 1024;
+        let enough = [
+            config().with_max_outstanding_bytes(largest + 32),
+            config().with_aggregation_max_size(largest - 1),
+            config()
+                .with_connect_timeout(Duration::from_secs(6))
+                .with_request_timeout(Duration::from_secs(6)),
+            config().with_ordering(Ordering::PerShard),
+            config().with_aggregation_on_auto(true),
+            config().with_aggregation_enabled(false).with_aggregation_max_size(largest),
+        ];
+        for config in enough {
+            assert_eq!(config.validate(), Ok(()), "{config:?}");
+        }
+        let short = config().with_max_outstanding_bytes(largest + 31);
+        assert!(matches!(short.validate(), Err(ConfigError::Contradiction(_))));
+    }
+
+    #[test]
+    fn what_was_set_can_be_read_and_a_hook_is_called() {
+        let config = config().with_max_outstanding_bytes(2 << 20);
+        assert_eq!((config.stream(), config.max_outstanding_bytes()), ("orders", 2 << 20));
+        let (sender, samples) = std::sync::mpsc::channel();
+        let hook = MetricsHook::new(move |sample: &Sample| sender.send(sample.value).expect("it listens"));
+        hook.take(&Sample {
+            metric: crate::stats::Metric::UserRecordsPut,
+            value: 7.0,
+            count: 1,
+            stream: "orders".into(),
+            shard_id: None,
+            error_code: None,
+        });
+        assert_eq!(samples.try_recv(), Ok(7.0));
+    }
+
+    #[test]
     fn each_contradiction_is_refused_with_a_sentence() {
         let cases = [
             (

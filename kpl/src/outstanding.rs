@@ -187,6 +187,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_closed_one_lends_nothing_and_whoever_waits_is_told() {
+        let outstanding = Outstanding::new(Room::new(100));
+        assert_eq!(outstanding.largest(), 100);
+        outstanding.acquire(60, None).await.unwrap().spend();
+        let waiting = futures::future::join(outstanding.acquire(50, None), outstanding.acquire_owned(50));
+        let (told, ()) = futures::future::join(waiting, async { outstanding.close() }).await;
+        assert!(told.0.is_err() && told.1.is_err());
+        assert!(matches!(outstanding.try_acquire(1, None), Err(TryAcquireError::Closed)));
+        assert!(outstanding.acquire(1, None).await.is_err() && outstanding.acquire_owned(1).await.is_err());
+        outstanding.answered(false, 2, 50);
+        outstanding.answered(true, 3, 10);
+        assert_eq!((outstanding.answered_so_far(), outstanding.bytes()), ((3, 2), 0));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_flush_waits_for_its_epoch_and_earlier_ones_only() {
         let outstanding = Outstanding::new(Room::new(100));
         for epoch in [0, 0, 1, 2] {

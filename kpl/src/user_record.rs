@@ -223,8 +223,17 @@ mod tests {
         assert_eq!(check("k", 801), Err(too_large));
         let too_large = PutErrorReason::RecordTooLarge { bytes: 1001, maximum: 1000 };
         assert_eq!(check(&"k".repeat(256), 745), Err(too_large));
+        assert_eq!(check("k", 800), Ok(()), "exactly the largest user record");
+        assert_eq!(check(&"k".repeat(256), 732), Ok(()), "exactly the room that there is");
         let too_large = PutErrorReason::PermitTooSmall { bytes: 1032, maximum: 1020 };
         assert_eq!(check(&"k".repeat(256), 744), Err(too_large));
+    }
+
+    #[test]
+    fn a_record_gives_back_what_it_was_made_of() {
+        let record = UserRecord::new("key", "data");
+        assert_eq!((record.partition_key(), &record.data()[..]), ("key", &b"data"[..]));
+        assert_eq!(record.outstanding_bytes(), 3 + 4 + 32);
     }
 
     #[test]

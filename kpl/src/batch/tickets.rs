@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(counter.0.load(Ordering::SeqCst), 0, "the other batch is not answered");
         Origin::whole(left, 2, 2).settle(delivered("left", 1));
         assert_eq!(counter.0.load(Ordering::SeqCst), 1);
-        assert_eq!((tickets.len(), tickets.answer(4).is_none()), (4, true));
+        assert_eq!((tickets.len(), tickets.answer(4).is_none(), tickets.is_empty()), (4, true, false));
         let Poll::Ready(answers) = poll(&mut tickets, &counter) else { panic!("all are answered") };
         assert_eq!((answers.len(), answers.all_delivered().is_ok()), (4, true));
         assert_eq!(numbers(answers), [Some((b'l', 0)), Some((b'r', 1)), Some((b'l', 1)), Some((b'r', 2))]);
@@ -285,6 +285,7 @@ mod tests {
         let Poll::Ready(mut answers) = poll(&mut tickets, &counter) else { panic!("ours are answered") };
         assert!(answers.all_delivered().is_err());
         assert!(answers.next().is_some_and(|first| first.is_err()));
+        assert_eq!(answers.size_hint(), (3, Some(3)));
         assert!(answers.next().is_some_and(|second| second.is_ok()));
         assert!(answers.all_delivered().is_err(), "two failed that are left");
         assert_eq!(answers.by_ref().filter(Result::is_err).count(), 2);

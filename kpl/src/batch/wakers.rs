@@ -87,3 +87,28 @@ impl Wakers {
         self.slot(key).and_then(|slot| slot.waker.as_ref()).is_some_and(|known| known.will_wake(waker))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Task;
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn tickets_of_one_task_share_its_slot_until_the_last_of_them_leaves() {
+        let (mut wakers, task) = (Wakers::default(), Waker::from(Arc::new(Task)));
+        let keys: Vec<Key> = (0..3).map(|_| wakers.join(None, &task)).collect();
+        assert_eq!((wakers.slots(), wakers.all().len()), (1, 1));
+        wakers.leave(keys[0]);
+        wakers.leave(keys[1]);
+        assert_eq!(wakers.all().len(), 1, "one still waits");
+        wakers.leave(keys[2]);
+        assert_eq!(wakers.take().len(), 0);
+    }
+}

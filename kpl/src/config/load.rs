@@ -254,6 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn switches_go_both_ways_and_limits_are_as_they_are_written_down() {
+        let mut config = ProducerConfig::new("orders");
+        for on in [false, true] {
+            config.set("AggregationEnabled", if on { "true" } else { "false" }).unwrap();
+            assert_eq!(config.aggregation_enabled, on);
+        }
+        config.set("record_ttl", "31536000000").expect("a year");
+        assert!(config.set("record_ttl", "31536000001").is_err());
+        config.set("max_outstanding_bytes", "65536").expect("64 KiB");
+        assert!(config.set("max_outstanding_bytes", "65535").is_err());
+    }
+
+    #[test]
     fn choices_are_read_in_any_spelling() {
         let mut config = ProducerConfig::new("orders");
         config.set("ordering", "PerShard").unwrap();

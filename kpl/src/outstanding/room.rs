@@ -198,6 +198,19 @@ mod tests {
     const CAPACITY: usize = 1 << 20;
 
     #[test]
+    fn what_was_taken_can_be_parted() {
+        let room = Room::new(CAPACITY);
+        let mut taken = room.try_take(100, None).unwrap();
+        assert!(taken.split(101).is_none());
+        let part = taken.split(30).expect("it is large enough");
+        assert_eq!(room.bytes(), 100);
+        drop(taken);
+        assert_eq!(room.bytes(), 30);
+        part.spend();
+        assert_eq!(room.bytes(), 30, "whoever answers gives it back");
+    }
+
+    #[test]
     fn threads_that_crowd_take_more_than_they_need_and_nobody_else_notices() {
         let room = Room::new(CAPACITY);
         let first = room.try_take(100, Some(3)).unwrap();

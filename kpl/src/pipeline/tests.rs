@@ -584,6 +584,50 @@ fn closing_answers_everything_and_knows_what_was_sent() {
 }
 
 #[test]
+fn closing_knows_why_a_record_waits_for_a_map() {
+    let close = |mut rig: Rig| {
+        let (settlements, _) = rig.pipeline.close(rig.now, []);
+        settlements.into_iter().for_each(Settlement::settle);
+    };
+    let mut unrouted = Rig::new(settings());
+    let ticket = unrouted.plain("a");
+    assert!(unrouted.steps().is_empty());
+    close(unrouted);
+    assert!(!err(&ticket).may_have_been_written(), "it was never sent");
+    let mut stored_elsewhere = Rig::with_map(1);
+    let tickets = stored_elsewhere.aggregate(&keys(2));
+    let request = stored_elsewhere.request();
+    stored_elsewhere.answer(request.id, vec![stored("shardId-000000000077", 1)]);
+    assert!(stored_elsewhere.steps().is_empty());
+    close(stored_elsewhere);
+    assert!(err(&tickets[0]).may_have_been_written());
+}
+
+#[test]
+fn what_is_collected_while_no_request_is_free_expires_there_at_its_time() {
+    let mut rig = Rig::new(Settings {
+        max_in_flight: 1,
+        collection: Bounds { max_bytes: 60, ..settings().collection },
+        ..settings()
+    });
+    rig.pipeline.shard_map(rig.now, &shard_map(1));
+    let sent = rig.aggregate(&["first-key-of-the-request"]);
+    let left = rig.aggregate(&["second-key-of-the-request"]);
+    let requests = rig.steps();
+    assert_eq!((requests.len(), requests[0].entries.len()), (1, 1), "the second does not fit beside it");
+    let moment = Duration::from_millis(1);
+    assert!(rig.after(TTL.saturating_sub(moment)).is_empty());
+    assert!(left[0].answer().is_none(), "not before its time");
+    assert_eq!(rig.wait, Some(start() + TTL));
+    assert!(rig.after(Duration::from_millis(1)).is_empty());
+    assert!(matches!(err(&left[0]).reason(), PutErrorReason::Expired { .. }));
+    assert!(!err(&left[0]).may_have_been_written());
+    rig.answer(requests[0].id, vec![stored(ZERO, 1)]);
+    rig.steps();
+    ok(&sent[0]);
+}
+
+#[test]
 fn what_is_queued_follows_a_new_map() {
     let mut rig = Rig::with_map(1);
     let tickets = rig.aggregate(&keys(10));
