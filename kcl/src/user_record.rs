@@ -296,6 +296,7 @@ mod tests {
         assert_eq!(records[1].partition_key(), "key-b");
         assert_eq!(records[3].partition_key(), "p");
         assert!(records[0].is_aggregated() && !records[3].is_aggregated());
+        assert_eq!(records[1].clone().into_data(), "b");
         assert_eq!(found, Unpacked::default());
     }
 

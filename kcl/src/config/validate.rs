@@ -128,6 +128,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_exactly_at_a_limit_is_allowed() {
+        let (hour, day) = (Duration::from_hours(1), Duration::from_hours(24));
+        let fan_out = || config().with_retrieval_mode(RetrievalMode::FanOut);
+        let at_limits = [
+            config().with_task_backoff(hour).with_max_task_backoff(hour),
+            config().with_shard_sync_interval(day).with_slow_processor_after(day).with_stuck_after(day),
+            fan_out().with_consumer_name("n".repeat(128)),
+        ];
+        for config in at_limits {
+            assert_eq!(config.validate(), Ok(()), "{config:?}");
+        }
+        let beyond = [
+            config().with_shard_sync_interval(day + Duration::from_millis(1)),
+            fan_out().with_consumer_name("n".repeat(129)),
+            fan_out().with_consumer_arn("arn:aws:kinesis:us-east-1:000000000000:stream/orders"),
+            fan_out().with_consumer_arn("arn:aws:kinesis:us-east-1:000000000000/consumer/app:1"),
+        ];
+        for config in beyond {
+            assert!(config.validate().is_err(), "{config:?}");
+        }
+    }
+
+    #[test]
     fn every_value_out_of_range_is_refused_by_name() {
         let wrong = [
             ("failover_time (ms)", config().with_failover_time(Duration::from_millis(999))),

@@ -340,6 +340,36 @@ mod tests {
         assert_eq!(taken(&view.scan(&[taken_at(9)], at(20))), [(key(1), Why::Expired)]);
     }
 
+    #[test]
+    fn a_census_counts_leases_workers_and_what_is_left() {
+        let (mut view, start) = (View::of("me"), now());
+        view.bounds.max_leases = 1;
+        let leases = rows(&["ann", "bob", "", "", ""]);
+        view.seen.record(&leases, D, start);
+        let census = |view: &mut View, now: Instant, leases: &[Lease]| {
+            view.seen.record(leases, D, now);
+            let situation = Situation {
+                worker: &view.me,
+                held: &view.held,
+                left_behind: &view.left_behind,
+                asked: &view.asked,
+                seen: &view.seen,
+                bounds: view.bounds,
+                now,
+            };
+            survey(leases, &situation, &mut view.rng).1
+        };
+        let found = census(&mut view, start + D / 2, &leases);
+        let expected =
+            Census { total: 5, workers: 3, expired: 3, needed: 1, to_take: 1, spillover: 1, very_old: 0 };
+        assert_eq!(found, expected);
+        // Who does not renew is no worker any more, and what nobody takes grows old.
+        let old = census(&mut view, start + D * 3, &leases);
+        assert_eq!((old.workers, old.expired, old.very_old, old.spillover), (1, 5, 5, 4));
+        let less = census(&mut view, start + D * 2, &leases);
+        assert_eq!((less.expired, less.very_old), (5, 0));
+    }
+
     fn rows(owners: &[&str]) -> Vec<Lease> {
         (0..).zip(owners).map(|(index, owner)| row(index, owner, 1)).collect()
     }

@@ -144,6 +144,14 @@ mod tests {
     }
 
     #[test]
+    fn only_leases_without_a_name_leave_it_to_the_positions() {
+        let stream = of_stream(ORDERS, 1_700_000_000);
+        assert!(!says_nothing(&[]));
+        assert!(!says_nothing(&[of(0, Some(Arc::clone(&stream)))]));
+        assert!(says_nothing(&[of(0, Some(stream)), of(1, None)]));
+    }
+
+    #[test]
     fn one_lease_of_another_stream_is_told_with_both_names() {
         let stream = of_stream(ORDERS, 1_700_000_000);
         let other = of_stream("arn:aws:kinesis:eu-west-1:123456789012:stream/clicks", 1_700_000_000);

@@ -345,6 +345,17 @@ mod tests {
     }
 
     #[test]
+    fn what_came_before_a_shard_with_a_lease_is_passed_unless_it_has_one_itself() {
+        let index = |ids: BTreeSet<ShardId>| -> Vec<u64> { ids.iter().filter_map(ShardId::index).collect() };
+        let leased =
+            |indices: &[u64]| -> Vec<Lease> { indices.iter().map(|one| row(*one, "ann", 1)).collect() };
+        assert!(passed(&worked_example(), &leased(&[])).is_empty());
+        assert_eq!(index(passed(&worked_example(), &leased(&[8]))), [0, 1, 2, 3, 6, 7]);
+        assert_eq!(index(passed(&worked_example(), &leased(&[6, 10]))), [0, 1, 5]);
+        assert_eq!(index(passed(&worked_example(), &leased(&[5, 6, 8]))), [0, 1, 2, 3, 7]);
+    }
+
+    #[test]
     fn the_worked_example_of_the_reference() {
         let shards = worked_example();
         let cases = [

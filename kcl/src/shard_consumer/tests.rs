@@ -145,6 +145,20 @@ fn after_the_last_attempt_the_lease_is_given_back_and_the_processor_told() {
 }
 
 #[test]
+fn a_batch_is_given_up_after_the_last_attempt_if_the_policy_says_so_and_the_shard_goes_on() {
+    let now = start();
+    let mut consumer = processing(now, FailurePolicy::SkipBatch { after_attempts: 2 });
+    assert!(!consumer.waits_on_parents());
+    consumer.batch_taken(true, false);
+    consumer.next(now);
+    assert_eq!(consumer.processed(now, Call::Failed), Processed::Keep);
+    let later = pause_of(&mut consumer, now);
+    consumer.next(later);
+    assert_eq!(consumer.processed(later, Call::Failed), Processed::Skip);
+    assert_eq!(consumer.next(later), Step::TakeBatch);
+}
+
+#[test]
 fn a_call_that_could_not_begin_is_no_failed_attempt() {
     let now = start();
     let mut consumer = processing(now, FailurePolicy::StopShard { after_attempts: 1 });

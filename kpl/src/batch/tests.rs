@@ -39,8 +39,11 @@ fn a_whole_answer_reaches_every_ticket_with_its_own_index() {
 fn members_of_a_cut_batch_are_answered_by_the_piece_that_carried_them() {
     let (batch, ledger) = batch();
     let tickets: Vec<_> = (0..3).map(|index| Ticket::new(Arc::clone(&batch), index)).collect();
-    let pieces = Origin::whole(batch, 3, 60).divide(&[10, 20, 30], vec![vec![0, 2], vec![1]]);
+    let whole = Origin::whole(batch, 3, 60);
+    assert_eq!((whole.len(), whole.bytes()), (3, 60));
+    let pieces = whole.divide(&[10, 20, 30], vec![vec![0, 2], vec![1]]);
     let [even, odd] = <[Origin; 2]>::try_from(pieces).unwrap();
+    assert_eq!((even.len(), even.bytes(), odd.len(), odd.bytes()), (2, 40, 1, 20));
     even.settle(delivered("left", 9));
     assert_eq!(ledger.bytes(), 40);
     assert_eq!(ledger.finished_epochs(), Vec::<u64>::new());

@@ -191,11 +191,20 @@ fn permits_of(bytes: usize) -> u32 {
 mod tests {
     use std::time::Duration;
 
+    use futures::FutureExt;
     use tokio::time::timeout;
 
     use super::*;
 
     const CAPACITY: usize = 1 << 20;
+
+    #[test]
+    fn more_threads_than_there_are_places_share_them() {
+        let room = Room::new(CAPACITY);
+        assert_eq!((room.capacity(), room.largest()), (CAPACITY, CAPACITY));
+        room.try_take(100, Some(1_000)).unwrap().spend();
+        assert_eq!(CAPACITY - room.0.permits.available_permits(), 100 + CAPACITY / SPARE_PART);
+    }
 
     #[test]
     fn what_was_taken_can_be_parted() {
@@ -236,7 +245,11 @@ mod tests {
         }
         let rest = CAPACITY - 100 * SPARES;
         let moment = Duration::from_millis(1);
-        assert!(timeout(moment, room.take(rest + 1)).await.is_err());
+        assert!(room.take(rest + 1).now_or_never().is_none());
+        for thread in 0..SPARES {
+            room.try_take(0, Some(thread)).unwrap().spend();
+        }
+        assert!(room.take(rest).now_or_never().is_some(), "taken back at the first look");
         timeout(moment, room.take(rest)).await.expect("all of it was put by").unwrap().spend();
         let mut waits = pin!(room.take_owned(150));
         assert!(timeout(moment, waits.as_mut()).await.is_err());

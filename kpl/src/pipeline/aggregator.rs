@@ -199,6 +199,9 @@ mod tests {
         assert!(sealed.is_empty());
         assert_eq!((second.index, second.opened), (1, None));
         assert!(Arc::ptr_eq(&first.batch, &second.batch));
+        assert_eq!(aggregator.records(), 2);
+        let (due, moment) = (start() + Duration::from_millis(80), Duration::from_millis(1));
+        assert!(aggregator.is_due(due) && !aggregator.is_due(due.checked_sub(moment).unwrap()));
         let (third, mut sealed) = push(&mut aggregator, "c", 400);
         assert_eq!((third.index, sealed.len()), (0, 1));
         let sealed = sealed.pop().unwrap();
@@ -223,6 +226,7 @@ mod tests {
         let mut aggregator = Aggregator::new(collected(|bounds| bounds.max_count = 2));
         assert!(push(&mut aggregator, "a", 1).1.is_empty());
         assert_eq!(push(&mut aggregator, "b", 1).1.len(), 1);
+        assert_eq!((aggregator.records(), aggregator.is_due(start() + Duration::from_hours(1))), (0, false));
         assert!(aggregator.seal().is_none());
     }
 

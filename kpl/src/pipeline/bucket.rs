@@ -113,6 +113,9 @@ mod tests {
     fn throttling_takes_three_tenths_at_once_and_gives_five_hundredths_back_a_second() {
         let mut bucket = Bucket::full(RATE, start());
         assert!(bucket.throttled(start(), start()));
+        let (moment, mut twice) = (start() + Duration::from_millis(1), bucket.clone());
+        assert!(twice.throttled(moment, start()), "sent at the rate that it has since");
+        assert!(!twice.throttled(moment, start()), "sent before");
         assert_eq!(bucket.share(start()), 700);
         assert_eq!(bucket.share(start() + Duration::from_secs(2)), 800);
         assert!(!bucket.is_slowed(start() + Duration::from_secs(6)));

@@ -99,6 +99,15 @@ mod tests {
     }
 
     #[test]
+    fn pieces_keep_what_is_known_of_the_whole() {
+        let (mut record, _tickets) = aggregate_of(&["a", "b", "c"]);
+        (record.number, record.alone, record.in_doubt) = (7, true, true);
+        for piece in separate(record) {
+            assert_eq!((piece.number, piece.alone, piece.in_doubt), (7, true, true));
+        }
+    }
+
+    #[test]
     fn separated_members_are_plain_and_keep_their_order_and_tickets() {
         let (record, tickets) = aggregate_of(&["a", "b", "c"]);
         let pieces = separate(record);

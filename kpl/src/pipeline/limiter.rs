@@ -319,6 +319,18 @@ mod tests {
     }
 
     #[test]
+    fn shards_that_may_send_take_turns() {
+        let mut limiter = limiter(2);
+        for number in 0..4 {
+            for lane in 0..2 {
+                push(&mut limiter, lane, number, 10);
+            }
+        }
+        let lanes: Vec<_> = released(&mut limiter, start()).into_iter().map(|(lane, _)| lane).collect();
+        assert_eq!(lanes, [0, 1, 0, 1, 0, 1, 0, 1]);
+    }
+
+    #[test]
     fn bytes_are_limited_too_and_a_record_above_the_burst_waits_for_a_full_bucket() {
         let mut limiter = limiter(1);
         push(&mut limiter, 0, 0, 60_000);

@@ -159,6 +159,21 @@ mod tests {
     };
 
     #[test]
+    fn a_fleet_spreads_its_questions_and_a_failure_alone_adds_nothing() {
+        assert_eq!(Pauses::shards(1_000).spread, Duration::from_secs(2));
+        assert_eq!(Pauses::summary(1_000).spread, Duration::from_secs(50));
+        assert_eq!(Pauses::summary(1).spread, Duration::from_millis(100));
+        for seed in 0..50 {
+            let mut watch = MapWatch::new(seed, PAUSES);
+            watch.want(start());
+            assert_eq!(watch.next(start()), Watch::Ask);
+            watch.failed(start());
+            let Watch::WaitUntil(at) = watch.next(start()) else { panic!("it pauses") };
+            assert!(at <= start() + PAUSES.least, "nobody was turned away");
+        }
+    }
+
+    #[test]
     fn one_question_at_a_time_and_a_wish_meanwhile_asks_again() {
         let mut watch = MapWatch::new(1, PAUSES);
         assert_eq!(watch.next(start()), Watch::Nothing);

@@ -10,6 +10,7 @@ use crate::{HashKey, PutError};
 use kinesis_shard::{HashKeyRange, Payload};
 
 mod random;
+mod surprises;
 
 const TTL: Duration = Duration::from_secs(30);
 
@@ -581,6 +582,17 @@ fn closing_answers_everything_and_knows_what_was_sent() {
     assert!(rig.steps().is_empty());
     assert_eq!(err(&late).reason(), &PutErrorReason::Closed);
     assert!(matches!(rig.pipeline.next(rig.now), Step::Idle));
+}
+
+#[test]
+fn a_later_record_does_not_put_a_request_off() {
+    let mut rig = Rig::with_map(1);
+    rig.plain("a");
+    assert!(rig.steps().is_empty());
+    rig.now += Duration::from_millis(10);
+    rig.plain("b");
+    assert!(rig.steps().is_empty());
+    assert_eq!(rig.wait, Some(start() + Duration::from_millis(20)), "the first of them began the wait");
 }
 
 #[test]
