@@ -215,3 +215,26 @@ fn the_status_says_where_records_are_and_for_how_long() {
     let status = rig.pipeline.stats(rig.now).queue;
     assert_eq!((status.in_limiter, status.throttled_shards), (2, 1));
 }
+
+#[test]
+fn there_is_work_wherever_a_record_waits() {
+    let mut rig = Rig::new(Settings { sampled: true, ..settings() });
+    assert!(!rig.pipeline.has_work());
+    let ticket = rig.plain("a");
+    rig.steps();
+    assert!(rig.pipeline.has_work(), "for a map");
+    rig.pipeline.shard_map(rig.now, &shard_map(1));
+    assert!(rig.pipeline.has_work(), "for its shard's rate");
+    rig.steps();
+    assert!(rig.pipeline.has_work(), "for company");
+    let request = rig.request();
+    assert!(rig.pipeline.has_work(), "for an answer");
+    rig.answer(request.id, vec![refused("InternalFailure")]);
+    assert!(rig.pipeline.has_work(), "for another attempt");
+    let request = rig.request();
+    rig.answer(request.id, vec![stored(ZERO, 1)]);
+    rig.steps();
+    ok(&ticket);
+    assert!(!rig.pipeline.has_work());
+    assert!(!rig.pipeline.take_samples().is_empty() && rig.pipeline.take_samples().is_empty());
+}
