@@ -134,6 +134,7 @@ mod tests {
     #[test]
     fn partition_keys_hash_as_the_kpls_own_test_says() {
         assert_eq!(HashKey::of_partition_key("abcd").get(), 0xE2FC_714C_4727_EE93_95F3_24CD_2E7F_331F);
+        assert_eq!(u128::from(HashKey::new(7)), 7);
     }
 
     #[test]

@@ -463,6 +463,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_yet_very_old_waits_for_whoever_is_below_its_share() {
+        let (mut view, start) = (View::of("ann"), now());
+        let mut leases = rows(&["cyd", "ann", "ann"]);
+        view.held = [1, 2].map(key).into();
+        view.scan(&leases, start);
+        leases.push(row(3, "bob", 1));
+        // Of four leases two are ann's share beside bob, and she has them.
+        let later = |seconds| start + Duration::from_secs(seconds);
+        view.scan(&leases, later(25));
+        assert!(taken(&view.scan(&leases, later(29))).is_empty());
+        assert_eq!(taken(&view.scan(&leases, later(30))), [(key(0), Why::Expired)]);
+    }
+
+    #[test]
+    fn with_room_for_one_the_very_old_comes_before_the_free() {
+        let (mut view, start) = (View::of("ann"), now());
+        view.bounds.max_leases = 1;
+        view.scan(&[row(0, "cyd", 1)], start);
+        for _ in 0..8 {
+            let moves = view.scan(&[row(0, "cyd", 1), row(1, "", 1)], start + Duration::from_secs(30));
+            assert_eq!(taken(&moves), [(key(0), Why::Expired)]);
+        }
+    }
+
+    #[test]
+    fn a_lease_that_is_asked_for_counts_as_mine() {
+        let (mut view, start) = (View::of("ann"), now());
+        let mut marked = row(0, "ann", 1);
+        marked.checkpoint_owner = Some(worker("bob"));
+        let leases = [marked, row(1, "bob", 1), row(2, "bob", 1), row(3, "bob", 1)];
+        view.bounds.max_leases_to_steal = 9;
+        view.asked = [key(0)].into();
+        assert_eq!(asked(&view.scan(&leases, start)), 1, "one more makes it two of four");
+    }
+
+    #[test]
     fn the_oldest_comes_first_when_there_is_room_for_one() {
         let (mut view, start) = (View::of("ann"), now());
         view.bounds.max_leases = 1;

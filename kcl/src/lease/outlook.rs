@@ -225,6 +225,15 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_names_this_worker_and_is_not_held_is_not_quiet() {
+        let leases = [stamped(1, "ann", 1, 1), stamped(2, "bob", 2, 1)];
+        let mut view = View::of("ann");
+        assert!(!view.scan(&leases, now()).quiet);
+        view.held = [key(1)].into();
+        assert!(view.scan(&leases, now()).quiet);
+    }
+
+    #[test]
     fn workers_that_leave_no_stamps_are_read_row_by_row() {
         let mut stale = stamped(2, "bob", 2, 1);
         stale.counter = LeaseCounter::new(6);

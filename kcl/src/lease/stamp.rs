@@ -222,6 +222,19 @@ mod tests {
     }
 
     #[test]
+    fn a_row_is_of_another_process_if_its_last_write_says_so() {
+        let stamper = Stamper::new(&worker("ann"), 1, &[], now());
+        let written = |process, counter: u64| {
+            let counter = LeaseCounter::new(counter);
+            Lease { stamp: Some(Stamp { process, sent_micros: 1, counter }), ..row(1, "ann", 5) }
+        };
+        assert!(!stamper.is_of_another(&row(1, "ann", 5)), "nobody says");
+        assert!(!stamper.is_of_another(&written(stamper.process, 5)));
+        assert!(stamper.is_of_another(&written(stamper.process ^ 1, 5)));
+        assert!(!stamper.is_of_another(&written(stamper.process ^ 1, 4)), "that write was not the last");
+    }
+
+    #[test]
     fn a_worker_that_comes_back_with_its_seed_is_another_process() {
         let number = |table: &[Lease]| Stamper::new(&worker("ann"), 1, table, now()).process;
         let tables = [vec![], vec![row(1, "ann", 3)], vec![row(1, "ann", 4)], vec![row(2, "ann", 4)]];

@@ -139,6 +139,15 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_goes_on_behind_its_message_is_cut_off() {
+        // A member inside a message: what follows belongs to the one around it.
+        for (bytes, end) in [(&[0x08, 0x01][..], 1), (&[0x08, 0x80, 0x01], 2), (&[0x80, 0x01, 0x01], 1)] {
+            let found: Result<Vec<Field>, _> = Fields::new(bytes, 0..end).collect();
+            assert!(matches!(found, Err(MalformedReason::Truncated)), "{bytes:?}: {found:?}");
+        }
+    }
+
+    #[test]
     fn lengths_step_at_every_seven_bits() {
         for (value, len) in [
             (0, 1),

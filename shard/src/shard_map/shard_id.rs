@@ -157,6 +157,8 @@ mod tests {
             prop_assert_eq!(left_id.as_str(), &left);
             prop_assert_eq!(left_id.cmp(&right_id), left.cmp(&right));
             prop_assert_eq!(left_id == right_id, left == right);
+            prop_assert_eq!(left_id.partial_cmp(&right_id), left.partial_cmp(&right));
+            prop_assert_eq!(AsRef::<str>::as_ref(&left_id), &left);
         }
     }
 
@@ -164,6 +166,17 @@ mod tests {
     fn a_name_of_the_service_takes_no_more_room_than_a_string() {
         assert_eq!(size_of::<ShardId>(), size_of::<String>());
         assert_eq!(size_of::<Option<ShardId>>(), size_of::<String>());
+    }
+
+    #[test]
+    fn names_that_differ_are_hashed_differently() {
+        let hash = |text: &str| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            ShardId::new(text).hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(hash("shardId-000000000012"), hash("shardId-000000000012"));
+        assert_ne!(hash("shardId-000000000012"), hash("shardId-000000000013"));
     }
 
     #[test]
