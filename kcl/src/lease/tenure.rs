@@ -541,7 +541,7 @@ mod tests {
         assert_eq!(again, operation);
         assert_eq!(tenure.answered(&again, start + secs(4), Answer::Refused(Some(landed))), Next::Again);
         assert_eq!((tenure.expires_at(), tenure.row().counter.get()), (before, 6));
-        assert!(tenure.needs_confirming() && tenure.renew_at() <= start + secs(4));
+        assert!(tenure.needs_confirming() && tenure.renew_at() <= start, "at once, however short ago");
         assert_eq!(write(&mut tenure, &Purpose::Renew, start + secs(4)), Next::Done);
         assert_eq!(tenure.expires_at(), Some(start + secs(4) + TERMS.belief()));
         assert!(!tenure.needs_confirming());
@@ -675,6 +675,17 @@ mod tests {
         assert_eq!(tenure.row().checkpoint, at(12));
     }
 
+    #[test]
+    fn a_write_that_is_refused_though_nothing_is_new_is_tried_again_after_a_pause() {
+        let start = now();
+        let mut tenure = taken(start);
+        let marked = marked(tenure.row());
+        for next in [Next::Again, Next::Retry, Next::Retry] {
+            let operation = tenure.write(&Purpose::Renew, start).unwrap();
+            assert_eq!(tenure.answered(&operation, start, Answer::Refused(Some(marked.clone()))), next);
+        }
+    }
+
     /// As a Java 2.x worker takes a row: it does not know the mark, and leaves it.
     fn stolen(row: &Lease, by: &str) -> Lease {
         Lease { owner: Some(worker(by)), counter: row.counter.next(), ..row.clone() }
@@ -779,6 +790,8 @@ mod tests {
             tenure.write(&Purpose::Prepare(pending), start),
             Err(Unwritable::Backwards { floor: at(9) })
         );
+        let same = PendingCheckpoint { checkpoint: at(9), state: None };
+        assert!(tenure.write(&Purpose::Prepare(same), start).is_ok());
         assert!(tenure.write(&Purpose::Checkpoint(at(9)), start).is_ok());
         assert!(tenure.write(&Purpose::Checkpoint(at(10)), start).is_ok());
     }

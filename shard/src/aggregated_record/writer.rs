@@ -412,6 +412,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_record_is_taken_up_to_the_last_byte_of_the_limit() {
+        let key_hash = HashKey::of_partition_key("k").low_64();
+        let mut writer = AggregatedRecordWriter::new();
+        assert!(writer.is_empty());
+        writer.push("k", key_hash, None, b"first");
+        let with_it = writer.encoded_len_with("k", key_hash, None, 6);
+        for (max_bytes, taken) in [(with_it - 1, false), (with_it - 2, false), (0, false), (with_it, true)] {
+            assert_eq!(writer.push_within(max_bytes, "k", key_hash, None, b"second"), taken, "{max_bytes}");
+            assert_eq!((writer.len(), writer.is_empty()), (1 + usize::from(taken), false));
+        }
+        assert_eq!(writer.encoded_len(), with_it);
+        let mut roomy = AggregatedRecordWriter::new();
+        assert!(roomy.push_within(with_it * 2, "k", key_hash, None, b"first"), "less than the limit too");
+    }
+
+    #[test]
     fn a_buffer_keeps_its_memory_unless_it_was_hardly_used() {
         const KIB: usize = 1024;
         // Capacity, bytes used, capacity afterwards.
