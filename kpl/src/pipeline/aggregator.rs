@@ -206,8 +206,19 @@ mod tests {
         assert_eq!((third.index, sealed.len()), (0, 1));
         let sealed = sealed.pop().unwrap();
         assert!(aggregated(&sealed) <= 1000);
-        assert_eq!(sealed.origin.len(), 2);
+        assert_eq!((sealed.origin.len(), sealed.origin.bytes()), (2, 2 * (1 + 300 + 32)));
         assert_eq!(aggregator.records(), 1);
+    }
+
+    #[test]
+    fn keys_and_data_count_together_and_an_open_aggregate_that_is_dropped_answers() {
+        let mut aggregator = Aggregator::new(bounds());
+        let (first, _) = push(&mut aggregator, "a-key-of-some-letters", 400);
+        let (second, sealed) = push(&mut aggregator, "a-key-of-some-letters", 400);
+        assert!(Arc::ptr_eq(&first.batch, &second.batch) && sealed.is_empty());
+        let ticket = crate::batch::Ticket::new(Arc::clone(&second.batch), second.index);
+        drop(aggregator);
+        assert_eq!(ticket.answer().unwrap().unwrap_err().reason(), &crate::PutErrorReason::Closed);
     }
 
     #[test]

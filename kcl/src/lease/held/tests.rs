@@ -44,6 +44,15 @@ impl Bench {
         self.holds(row(1, "ann", 5))
     }
 
+    /// The next holding of the lease as it stands.
+    fn held_again(&self) -> HeldLease {
+        let tenure =
+            Tenure::taken(worker("ann"), Self::terms(), self.store.row(&key(1)).unwrap(), self.clock.now());
+        let held = HeldLease::new(self.hands.clone(), tenure, 2);
+        assert_eq!(held.tenure(), 2);
+        held
+    }
+
     fn counter(&self) -> u64 {
         self.store.row(&key(1)).unwrap().counter.get()
     }
@@ -208,6 +217,60 @@ async fn a_release_takes_in_a_renewal_that_landed_in_doubt() {
     assert!(bench.store.renew(&key(1), LeaseCounter::new(5), false).await.unwrap().is_applied());
     held.release().await.unwrap();
     assert_eq!(bench.store.row(&key(1)).unwrap().owner, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_ran_out_is_given_back_and_the_others_are_told_unless_one_waits_for_it() {
+    for asked in [false, true] {
+        let bench = Bench::new();
+        let held = bench.held();
+        if asked {
+            let mark = bench.store.start_handoff(&key(1), &worker("ann"), &worker("bob")).await;
+            assert!(mark.unwrap().is_applied());
+            held.checkpoint(at(7)).await.unwrap();
+        }
+        tokio::time::advance(if asked { D / 3 } else { D * 2 }).await;
+        held.release().await.unwrap();
+        let row = bench.store.row(&key(1)).unwrap();
+        assert_eq!(row.owner, asked.then(|| worker("bob")));
+        assert_eq!(bench.ended.take_freed(), !asked);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_keeps_failing_says_so_after_four_attempts() {
+    let bench = Bench::new();
+    let held = bench.held();
+    bench.store.fail_by(|_| Some(Fault::Throttle));
+    let (before, began) = (bench.store.calls(), bench.clock.now());
+    assert!(matches!(held.release().await, Err(HeldLeaseError::Store(error)) if error.is_retryable()));
+    assert_eq!(bench.store.calls() - before, 4);
+    assert!(bench.clock.now() > began, "with pauses between them");
+    assert!(!bench.ended.take_freed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_throttled_is_made_again_after_a_pause() {
+    let bench = Bench::new();
+    let held = bench.held();
+    bench.store.fail_next(Fault::Throttle);
+    let began = bench.clock.now();
+    held.checkpoint(at(7)).await.unwrap();
+    assert!(bench.clock.now() > began);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_note_of_what_latest_means_stays() {
+    let bench = Bench::new();
+    let held = bench.held();
+    assert_eq!(held.pin_latest(1_000).await.unwrap(), Pinned { millis: 1_000, just_now: true });
+    assert_eq!(bench.store.row(&key(1)).unwrap().latest_pinned_at, Some(1_000));
+    // Again the same time, which may mean an earlier moment in that second; and another time.
+    assert_eq!(held.pin_latest(1_000).await.unwrap(), Pinned { millis: 1_000, just_now: false });
+    assert_eq!(
+        bench.held_again().pin_latest(2_000).await.unwrap(),
+        Pinned { millis: 1_000, just_now: false }
+    );
 }
 
 #[tokio::test(start_paused = true)]
