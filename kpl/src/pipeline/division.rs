@@ -102,8 +102,17 @@ mod tests {
     fn pieces_keep_what_is_known_of_the_whole() {
         let (mut record, _tickets) = aggregate_of(&["a", "b", "c"]);
         (record.number, record.alone, record.in_doubt) = (7, true, true);
+        let (opened, second) = (record.opened, std::time::Duration::from_secs(1));
+        for round in 1..=2 {
+            record.attempted(opened, opened + second * round, Some("Code".into()));
+            assert_eq!(record.attempts.len(), round as usize);
+            assert_eq!(record.attempts.last().map(|last| last.duration), Some(second * round));
+        }
+        record.moved(opened + second, crate::error::WaitedIn::Backoff);
+        let spent = record.timeline.spent(opened + second * 3);
         for piece in separate(record) {
             assert_eq!((piece.number, piece.alone, piece.in_doubt), (7, true, true));
+            assert_eq!((piece.attempts.len(), piece.timeline.spent(opened + second * 3)), (2, spent));
         }
     }
 

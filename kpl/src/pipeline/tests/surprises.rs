@@ -194,8 +194,10 @@ fn the_status_says_where_records_are_and_for_how_long() {
     rig.pipeline.shard_map(rig.now, &shard_map(1));
     assert_eq!(rig.pipeline.stats(rig.now).queue.longest_queue, None);
     rig.plain("a");
-    let first = rig.request();
     let second = Duration::from_secs(1);
+    rig.now += second;
+    assert_eq!(rig.pipeline.stats(rig.now).queue.oldest_record, Some(second), "in its shard's queue");
+    let first = rig.request();
     rig.now += second;
     rig.plain("b");
     rig.plain("c");
