@@ -488,14 +488,18 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_is_asked_for_counts_as_mine() {
+    fn leases_that_are_asked_for_count_as_mine() {
         let (mut view, start) = (View::of("ann"), now());
-        let mut marked = row(0, "ann", 1);
-        marked.checkpoint_owner = Some(worker("bob"));
-        let leases = [marked, row(1, "bob", 1), row(2, "bob", 1), row(3, "bob", 1)];
+        let marked = |index| Lease { checkpoint_owner: Some(worker("bob")), ..row(index, "ann", 1) };
+        let mut leases = vec![marked(0), marked(1), row(2, "cyd", 1)];
+        leases.extend((3..11).map(|index| row(index, "bob", 1)));
         view.bounds.max_leases_to_steal = 9;
-        view.asked = [key(0)].into();
-        assert_eq!(asked(&view.scan(&leases, start)), 1, "one more makes it two of four");
+        view.asked = [0, 1].map(key).into();
+        assert_eq!(
+            asked(&view.scan(&leases, start)),
+            2,
+            "of eleven four are a share, and two are on their way"
+        );
     }
 
     #[test]
