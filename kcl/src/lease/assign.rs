@@ -301,6 +301,10 @@ mod tests {
         }
 
         fn scan(&mut self, leases: &[Lease], now: Instant) -> Vec<Move> {
+            self.survey(leases, now).0
+        }
+
+        fn survey(&mut self, leases: &[Lease], now: Instant) -> (Vec<Move>, Census) {
             self.seen.record(leases, D, now);
             let situation = Situation {
                 worker: &self.me,
@@ -311,7 +315,7 @@ mod tests {
                 bounds: self.bounds,
                 now,
             };
-            plan(leases, &situation, &mut self.rng)
+            survey(leases, &situation, &mut self.rng)
         }
     }
 
@@ -346,27 +350,15 @@ mod tests {
         view.bounds.max_leases = 1;
         let leases = rows(&["ann", "bob", "", "", ""]);
         view.seen.record(&leases, D, start);
-        let census = |view: &mut View, now: Instant, leases: &[Lease]| {
-            view.seen.record(leases, D, now);
-            let situation = Situation {
-                worker: &view.me,
-                held: &view.held,
-                left_behind: &view.left_behind,
-                asked: &view.asked,
-                seen: &view.seen,
-                bounds: view.bounds,
-                now,
-            };
-            survey(leases, &situation, &mut view.rng).1
-        };
-        let found = census(&mut view, start + D / 2, &leases);
+        let mut census = |now| view.survey(&leases, now).1;
+        let found = census(start + D / 2);
         let expected =
             Census { total: 5, workers: 3, expired: 3, needed: 1, to_take: 1, spillover: 1, very_old: 0 };
         assert_eq!(found, expected);
         // Who does not renew is no worker any more, and what nobody takes grows old.
-        let old = census(&mut view, start + D * 3, &leases);
+        let old = census(start + D * 3);
         assert_eq!((old.workers, old.expired, old.very_old, old.spillover), (1, 5, 5, 4));
-        let less = census(&mut view, start + D * 2, &leases);
+        let less = census(start + D * 2);
         assert_eq!((less.expired, less.very_old), (5, 0));
     }
 
