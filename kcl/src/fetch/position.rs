@@ -200,6 +200,7 @@ mod tests {
         let mut position = Position::new(ReadFrom::At(number(5)));
         assert_eq!(position.refused(), gap(None));
         assert_eq!(position.next(), ReadFrom::TrimHorizon);
+        assert_eq!(position.clone().accept(&mut records(&[3, 4]), false), None, "it may still come");
         position.continues_after(number(7));
         assert_eq!(position.next(), ReadFrom::After(number(7)));
         for start in [ReadFrom::TrimHorizon, ReadFrom::Latest] {

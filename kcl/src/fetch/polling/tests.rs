@@ -222,6 +222,37 @@ fn throttling_keeps_the_iterator_and_waits_longer_each_time() {
     assert_eq!(rig.events().len(), 20);
 }
 
+/// How long it waits after these answers before it asks again.
+fn pause_after(answers: &[FetchAnswer]) -> Duration {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    let mut before = rig.now;
+    for answer in answers {
+        rig.step();
+        before = rig.now;
+        rig.answer(answer.clone());
+    }
+    rig.step();
+    rig.now - before
+}
+
+#[test]
+fn a_refused_read_is_made_again_by_the_limits_and_a_failed_call_after_a_random_pause() {
+    let read = |error| FetchAnswer::Records(Err(error));
+    let full = Duration::from_millis(200).div_f64(0.95);
+    assert_eq!(pause_after(&[read(ReadError::Throttled)]), full * 2);
+    assert_eq!(pause_after(&[read(ReadError::Throttled), read(ReadError::Throttled)]), full * 4);
+    let first = Duration::from_millis(250)..=Duration::from_millis(500);
+    for failed in [
+        vec![read(ReadError::Unavailable("timeout".into()))],
+        vec![read(ReadError::NotFound)],
+        vec![FetchAnswer::Records(Ok(end(&[], vec![])))],
+        vec![FetchAnswer::Records(Ok(end(&[1], vec![child(1, &[])])))],
+        vec![read(ReadError::ExpiredIterator), FetchAnswer::Iterator(Err(ReadError::Throttled))],
+    ] {
+        assert!(first.contains(&pause_after(&failed)), "{failed:?}: {:?}", pause_after(&failed));
+    }
+}
+
 #[test]
 fn errors_of_the_service_keep_the_iterator() {
     let errors = [
@@ -420,9 +451,12 @@ fn reading_ahead_stops_at_four_batches_or_eight_mebibytes_or_without_memory() {
     rig.polling.take();
     assert_ne!(rig.polling.next(rig.now + SECOND, ONE_IN_HAND), FetchStep::Idle);
 
-    let mut rig = Rig::open(ReadFrom::TrimHorizon);
-    rig.read(Ok(GetRecordsAnswer { records: vec![sized(1, 8 * 1024 * 1024)], ..records(&[], 1) }));
-    assert_eq!(rig.polling.next(rig.now + 60 * SECOND, ONE_IN_HAND), FetchStep::Idle);
+    for (bytes, goes_on) in [(2 * 1024 * 1024, true), (8 * 1024 * 1024 - 1, true), (8 * 1024 * 1024, false)] {
+        let mut rig = Rig::open(ReadFrom::TrimHorizon);
+        let batch = Fetched::new(rig.now, Vec::new(), None, None);
+        rig.polling.waiting.push_back(Fetched { memory_bytes: bytes, ..batch });
+        assert_eq!(rig.polling.next(rig.now, ONE_IN_HAND) != FetchStep::Idle, goes_on, "{bytes}");
+    }
 
     let mut rig = Rig::open(ReadFrom::TrimHorizon);
     rig.read(Ok(records(&[1], 1)));

@@ -451,6 +451,12 @@ async fn a_prepared_checkpoint_carries_the_applications_bytes() {
 }
 
 #[test]
+fn only_what_may_have_been_written_is_in_doubt() {
+    assert_eq!(answer(Err(LeaseStoreError::Throttled { store: "a table".into() })), Answer::Failed);
+    assert_eq!(answer(Err(LeaseStoreError::timed_out("a renewal"))), Answer::InDoubt);
+}
+
+#[test]
 fn errors_say_what_happened_and_what_to_do() {
     let lost = HeldLeaseError::Lost { key: key(3), moved_to: Some(worker("worker-b")) };
     assert_eq!(
