@@ -27,6 +27,9 @@ mod key_table;
 /// User records in, one blob out.
 mod writer;
 
+/// What comes out of the writer.
+mod sealed;
+
 /// Digests of many aggregates at once.
 mod digests;
 
@@ -35,7 +38,8 @@ mod reader;
 
 pub use digests::write_digests;
 pub use reader::{parse, parse_many, parse_many_in_place, parse_unchecked};
-pub use writer::{AggregatedRecordWriter, Payload, Sealed};
+pub use sealed::{Payload, Sealed};
+pub use writer::AggregatedRecordWriter;
 
 /// The first four bytes of every aggregated record.
 pub const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];

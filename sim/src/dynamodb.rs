@@ -26,6 +26,9 @@ mod expression;
 /// Tables, and one function per operation.
 mod tables;
 
+/// Errors.
+mod refusal;
+
 /// A request in, an answer out, now or later; faults.
 mod exchange;
 

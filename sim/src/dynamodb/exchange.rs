@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::tables::{Refusal, Tables};
+use super::refusal::Refusal;
+use super::tables::Tables;
 use super::{SimDynamoDb, TableUsage, TableWrite};
 use crate::door::{EPOCH, NoAnswer};
 use crate::engine::{Loss, loss_of};

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::tables::{Item, Refusal};
+use super::refusal::Refusal;
+use super::tables::Item;
 
 type Parsed<T> = Result<T, Refusal>;
 
