@@ -34,7 +34,7 @@ pub(crate) use self::decode::{Decoded, decode_input};
 pub use self::exchange::{Answer, EngineSettings, Loss, Reply, Request};
 #[cfg(feature = "dynamodb")]
 pub(crate) use self::subject::loss as loss_of;
-use self::subject::{loss, named_stream, whole_call_fault};
+use self::subject::{loss, named, named_stream, whole_call_fault};
 use crate::error::ServiceError;
 use crate::operation::Call;
 use crate::operation::consumer::consumer_name;
@@ -346,12 +346,14 @@ impl Engine {
         if !self.trace.is_on() {
             return;
         }
-        let stream = input.and_then(|input| named_stream(&request.scope, input)).unwrap_or_default();
+        let (stream, shard) = input.map_or((None, None), |input| named(&request.scope, input));
+        let stream = stream.unwrap_or_default();
         self.trace.add(Line {
             at: now.saturating_sub(self.settings.started_at),
             caller: Arc::clone(&request.caller),
             operation: request.operation.clone(),
             stream,
+            shard,
             outcome: outcome(),
         });
     }

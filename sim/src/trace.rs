@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use kinesis_shard::ShardId;
+
 /// One call.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
@@ -13,15 +15,20 @@ pub(crate) struct Line {
     pub(crate) operation: String,
     /// Stream, or empty.
     pub(crate) stream: String,
+    /// The shard that is named or read.
+    pub(crate) shard: Option<u32>,
     pub(crate) outcome: String,
 }
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, caller, operation, stream, outcome } = self;
+        let Self { at, caller, operation, stream, shard, outcome } = self;
         write!(f, "{at} {caller} {operation}")?;
         if !stream.is_empty() {
             write!(f, " {stream}")?;
+        }
+        if let Some(index) = shard {
+            write!(f, " {}", ShardId::from_index(u64::from(*index)))?;
         }
         write!(f, " {outcome}")
     }
@@ -69,6 +76,7 @@ mod tests {
             caller: "a".into(),
             operation: "ListStreams".to_owned(),
             stream: String::new(),
+            shard: None,
             outcome: "ok".to_owned(),
         };
         let mut trace = Trace::new(2);

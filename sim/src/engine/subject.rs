@@ -47,6 +47,16 @@ pub(super) fn named_stream(scope: &Scope, input: &Value<'_>) -> Option<String> {
     }
 }
 
+/// Stream and shard of a call, as the trace tells them.
+pub(super) fn named(scope: &Scope, input: &Value<'_>) -> (Option<String>, Option<u32>) {
+    match input.text("ShardIterator") {
+        Some(text) => ShardIterator::open(text)
+            .ok()
+            .map_or((None, None), |iterator| (Some(iterator.stream), Some(iterator.shard_index))),
+        None => (named_stream(scope, input), input.text("ShardId").and_then(parse_shard_id)),
+    }
+}
+
 /// The error with which a fault refuses the call as a whole.
 pub(super) fn whole_call_fault(
     operation: &Operation,

@@ -21,7 +21,7 @@ async fn the_call_returns_at_once_though_nothing_is_there_to_read() {
     let _reader = Reader::open(&client, &consumer, SHARD, start(Latest)).await;
     assert_eq!(sim.now_millis(), before);
     assert_eq!(sim.subscription_count(), 1);
-    assert_eq!(sim.trace().last().unwrap(), "0 client SubscribeToShard orders ok");
+    assert_eq!(sim.trace().last().unwrap(), "0 client SubscribeToShard orders shardId-000000000000 ok");
 }
 
 #[tokio::test(start_paused = true)]

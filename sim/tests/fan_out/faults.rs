@@ -101,7 +101,10 @@ async fn a_lost_answer_has_subscribed_but_leaves_nothing_behind() {
     assert!(subscribing(&client, &consumer, SHARD, start(Latest)).send().await.is_err());
     assert_eq!((rule.hits(), sim.subscription_count()), (1, 0));
     let trace = sim.trace();
-    assert!(trace.last().unwrap().ends_with("SubscribeToShard orders ok, answer lost"), "{trace:?}");
+    assert!(
+        trace.last().unwrap().ends_with("SubscribeToShard orders shardId-000000000000 ok, answer lost"),
+        "{trace:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,7 +117,7 @@ async fn a_delayed_call_whose_caller_has_gone_leaves_nothing_behind() {
     assert_eq!(sim.subscription_count(), 0);
     // It took effect all the same, so the five seconds count from then.
     assert!(
-        sim.trace().iter().any(|line| line == "2000 client SubscribeToShard orders ok"),
+        sim.trace().iter().any(|line| line == "2000 client SubscribeToShard orders shardId-000000000000 ok"),
         "{:?}",
         sim.trace()
     );

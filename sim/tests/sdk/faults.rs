@@ -200,12 +200,17 @@ async fn the_trace_has_one_line_per_call() {
     put_many(&client, 3, 1).await;
     let _ = client.describe_stream().stream_name("nowhere").send().await;
     client.list_streams().send().await.unwrap();
+    let opening = client.get_shard_iterator().stream_name("orders").shard_id("shardId-000000000000");
+    let opened = opening.shard_iterator_type("TRIM_HORIZON".into()).send().await.unwrap();
+    client.get_records().set_shard_iterator(opened.shard_iterator).send().await.unwrap();
     assert_eq!(
         sim.trace(),
         [
             "1234 worker-a PutRecords orders ok 3",
             "1234 worker-a DescribeStream nowhere ResourceNotFoundException",
             "1234 worker-a ListStreams ok",
+            "1234 worker-a GetShardIterator orders shardId-000000000000 ok",
+            "1234 worker-a GetRecords orders shardId-000000000000 ok 3",
         ]
     );
 }
