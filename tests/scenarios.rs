@@ -39,7 +39,7 @@ fn plan(shards: u32, workers: Vec<WorkerPlan>, acts: Vec<(u64, Act)>) -> Plan {
 
 fn check(shards: u32, workers: usize, acts: Vec<(u64, Act)>) {
     let outcome = run(&plan(shards, vec![WORKER; workers], acts));
-    assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history);
+    assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history());
 }
 
 fn put(count: usize) -> Act {
@@ -102,10 +102,15 @@ fn an_owner_frozen_in_the_middle_of_a_batch_loses_its_lease_and_nothing_else() {
             (35_000, put(10)),
         ];
         let outcome = run(&plan(2, vec![slow, WORKER], acts));
-        assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history);
-        assert_eq!(outcome.reached.0.get("lease lost"), Some(&1), "{}", outcome.history);
-        assert_eq!(outcome.reached.0.get("lease taken from another owner"), Some(&1), "{}", outcome.history);
-        assert!(outcome.history.contains(ends), "{ends}: {}", outcome.history);
+        assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history());
+        assert_eq!(outcome.reached.0.get("lease lost"), Some(&1), "{}", outcome.history());
+        assert_eq!(
+            outcome.reached.0.get("lease taken from another owner"),
+            Some(&1),
+            "{}",
+            outcome.history()
+        );
+        assert!(outcome.history().contains(ends), "{ends}: {}", outcome.history());
     }
 }
 
@@ -148,7 +153,7 @@ fn a_claim_that_was_given_up_is_not_taken_from_the_next_process_of_the_same_name
     ];
     let plan = Plan { seed: 17_529, ..plan(1, vec![worker, other], acts) };
     let outcome = run(&plan);
-    assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history);
+    assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history());
 }
 
 /// The creation of a row of the past lands late, so the shards after it are read again, under rows made anew. One of those comes to
@@ -196,7 +201,7 @@ fn a_row_made_anew_at_the_same_counter_is_not_taken_for_the_old_one() {
     acts.sort_by_key(|(at, _)| *at);
     let plan = Plan { seed: 23_991, ..plan(2, vec![first, second, third], acts) };
     let outcome = run(&plan);
-    assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history);
+    assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history());
 }
 
 /// Nobody reads for longer than the stream keeps its records. What grew too old is told, though nothing comes after it, by
@@ -207,9 +212,9 @@ fn what_was_trimmed_while_nobody_read_is_told_also_if_nothing_is_left() {
         for frozen in [false, true] {
             let acts = vec![(1_000, put(20)), (40_000, Act::Night { frozen, hours: vec![25] })];
             let outcome = run(&plan(1, vec![WorkerPlan { retrieval, ..WORKER }], acts));
-            assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history);
+            assert!(outcome.violations.is_empty(), "{:#?}\n{}", outcome.violations, outcome.history());
             let told = outcome.reached.0.get("record trimmed unread, and told");
-            assert_eq!(told, Some(&5), "{}", outcome.history);
+            assert_eq!(told, Some(&5), "{}", outcome.history());
         }
     }
 }

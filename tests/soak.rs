@@ -144,7 +144,8 @@ fn one(options: &Options, seed: u64, sums: &Mutex<Sums>) {
     let outcome = run(&plan);
     let failure = outcome.violations.first().map(|first| {
         let (small, small_outcome, runs) = shrink(&plan, first.invariant, 200);
-        let lines: Vec<&str> = small_outcome.history.lines().collect();
+        let history = small_outcome.history();
+        let lines: Vec<&str> = history.lines().collect();
         let tail = lines.get(lines.len().saturating_sub(options.lines)..).unwrap_or_default().join("\n");
         format!(
             "seed {seed} ({distribution:?}) breaks {}: {}\n{} of {} acts are left after {runs} runs: {small:#?}\n{tail}\n\

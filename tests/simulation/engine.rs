@@ -12,7 +12,7 @@ use super::judge::violation;
 use crate::common::World;
 use crate::common::history::{Event, Violation};
 
-pub fn engine(world: &World) -> Vec<Violation> {
+pub fn engine(world: &World, trace: &[String]) -> Vec<Violation> {
     let mut found = Vec::new();
     for stream in world.streams {
         let shards = world.sim.shards(stream);
@@ -31,6 +31,7 @@ pub fn engine(world: &World) -> Vec<Violation> {
         }
     }
     found.extend(too_early(world));
+    found.extend(reads(trace));
     found
 }
 
@@ -117,6 +118,46 @@ fn rates(shard: &Shard, records: &[StoredRecord]) -> Option<Violation> {
         }
     }
     None
+}
+
+/// E4: an iterator is good for five minutes; E5: a shard answers five reads at once, and then five a second. Who reads has its
+/// iterator from its last answer at the latest, so one that is accused is older still.
+fn reads(trace: &[String]) -> Vec<Violation> {
+    const LIFETIME: u64 = 5 * 60 * 1_000;
+    let mut given: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
+    let mut left: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
+    let rate = limits::SHARD_READ_CALLS_PER_SECOND;
+    let mut found = Vec::new();
+    for line in trace {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [at, caller, operation @ ("GetShardIterator" | "GetRecords"), stream, shard, outcome, ..] =
+            words[..]
+        else {
+            continue;
+        };
+        // An answer that is lost says "ok" and then a comma.
+        if outcome.trim_end_matches(',') != "ok" {
+            continue;
+        }
+        let at: u64 = at.parse().expect("a line begins with its time");
+        if operation == "GetRecords" {
+            let since = given.get(&(caller, stream, shard)).copied();
+            if since.is_none_or(|since| at - since > LIFETIME) {
+                found.push(violation("E4", format!("its iterator is of {since:?}: {line}")));
+            }
+            let (left, last) = left.entry((stream, shard)).or_insert((rate * 1_000, 0));
+            *left = (*left + (at - *last).saturating_mul(rate)).min(rate * 1_000);
+            *last = at;
+            match left.checked_sub(1_000) {
+                Some(rest) => *left = rest,
+                None => found.push(violation("E5", format!("{shard} had no room for a read: {line}"))),
+            }
+        }
+        if !line.ends_with("answer lost") {
+            given.insert((caller, stream, shard), at);
+        }
+    }
+    found
 }
 
 /// E4: nothing is held longer than the retention of a day.

@@ -236,9 +236,9 @@ fn prompt(events: &[(u64, Event)]) -> Vec<Violation> {
 }
 
 /// P13: a producer alone, told to use four fifths of a shard, is never throttled.
-fn throttled(trace: &str) -> Option<Violation> {
-    let throttled = trace.lines().find(|line| line.contains(" PutRecords ") && line.contains(" refused "));
-    throttled.map(|line| violation("P13", line.to_owned()))
+fn throttled(trace: &[String]) -> Option<Violation> {
+    let throttled = trace.iter().find(|line| line.contains(" PutRecords ") && line.contains(" refused "));
+    throttled.map(|line| violation("P13", line.clone()))
 }
 
 /// L10: what the dead held is processed by the other after one lease, one scan, and two calls.
@@ -279,13 +279,13 @@ fn read_ahead(outcome: &Outcome) -> Option<Violation> {
         let first = events.iter().find(|(_, event)| matches!(event, Event::CallBegun { .. }));
         first.map_or(0, |(at, _)| *at)
     });
-    let during = |line: &&str| {
+    let during = |line: &&String| {
         let mut words = line.split(' ');
         let at: u64 = words.next().and_then(|at| at.parse().ok()).unwrap_or(0);
         let brought_some = !line.ends_with(" ok");
         line.contains(" GetRecords ") && brought_some && (begun..begun + SLOW_CALL).contains(&at)
     };
-    let answers = outcome.trace.lines().filter(during).count();
+    let answers = outcome.trace.iter().filter(during).count();
     // Four batches may wait, and one is on its way.
     (answers > 5).then(|| violation("C16", format!("{answers} batches were read while one call lasted")))
 }
