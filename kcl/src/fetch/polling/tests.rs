@@ -238,9 +238,9 @@ fn pause_after(answers: &[FetchAnswer]) -> Duration {
 #[test]
 fn a_refused_read_is_made_again_by_the_limits_and_a_failed_call_after_a_random_pause() {
     let read = |error| FetchAnswer::Records(Err(error));
-    let full = Duration::from_millis(200).div_f64(0.95);
-    assert_eq!(pause_after(&[read(ReadError::Throttled)]), full * 2);
-    assert_eq!(pause_after(&[read(ReadError::Throttled), read(ReadError::Throttled)]), full * 4);
+    let at_share = |share| Duration::from_millis(200).div_f64(share);
+    assert_eq!(pause_after(&[read(ReadError::Throttled)]), at_share(0.95 / 2.0));
+    assert_eq!(pause_after(&[read(ReadError::Throttled), read(ReadError::Throttled)]), at_share(0.95 / 4.0));
     let first = Duration::from_millis(250)..=Duration::from_millis(500);
     for failed in [
         vec![read(ReadError::Unavailable("timeout".into()))],
