@@ -77,6 +77,8 @@ const BUGS: &[Bug] = &[
     bug("an iterator at a number starts behind it", &["E4"], Runs::Drawn, 50),
     bug("nothing grows too old", &["E4"], Runs::Drawn, 600),
     bug("half a day is too old", &["E4"], Runs::Drawn, 600),
+    bug("an iterator lives for ever", &["E4"], Runs::Drawn, 600),
     bug("a shard takes whatever it is sent", &["E5"], Runs::Drawn, 600),
+    bug("a shard answers whoever reads", &["E5"], Runs::Drawn, 600),
     bug("an entry that is refused is stored", &["P3", "P5"], Runs::Drawn, 200),
 ];

@@ -25,4 +25,5 @@ pub mod reached;
 pub mod retention;
 pub mod run;
 pub mod shrink;
+pub mod stranger;
 pub mod table;

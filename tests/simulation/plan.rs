@@ -7,6 +7,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use self::taste::Taste;
+use super::stranger::Stranger;
 use super::table::TableFault;
 use crate::common::worker::Policy;
 use crate::common::{SECOND, STREAM};
@@ -144,6 +145,7 @@ pub enum Act {
         frozen: bool,
         hours: Vec<u64>,
     },
+    Stranger(Stranger),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,11 +214,27 @@ impl Plan {
             let at = rng.random_range(0..MILLIS);
             self.acts.insert(self.acts.partition_point(|(before, _)| *before < at), (at, night));
         }
+        self.invite();
         if !self.two_streams {
             // A scan reads one stream.
             for worker in &mut self.workers {
                 worker.scans = rng.random_bool(0.2);
             }
+        }
+    }
+
+    /// Another application, in every twelfth run; before every other night, which it sleeps through.
+    fn invite(&mut self) {
+        let mut rng = SmallRng::seed_from_u64(self.seed ^ 0x57a4_0000);
+        let night = self.acts.iter().position(|(_, act)| matches!(act, Act::Night { .. }));
+        if rng.random_bool(if night.is_some() { 0.5 } else { 0.08 }) {
+            let at = night.map_or_else(|| rng.random_range(0..MILLIS), |night| self.acts[night].0);
+            let how = Stranger {
+                reads: rng.random_range(20..200),
+                every_millis: rng.random_range(50..400),
+                rest_millis: if night.is_some() { 400_000 } else { 1_000 },
+            };
+            self.acts.insert(self.acts.partition_point(|(before, _)| *before < at), (at, Act::Stranger(how)));
         }
     }
 

@@ -41,12 +41,13 @@ const BY_WORKERS: [&str; 13] = [
     "lease deleted",
 ];
 const BY_HAND: [&str; 1] = ["row deleted by hand"];
-const BY_BOTH: [&str; 6] = [
+const BY_BOTH: [&str; 7] = [
     "subscription cut",
     "processor failed",
     "scan began",
     "scan ended by itself",
     "application read two streams",
+    "another application read",
     "leases in the double of DynamoDB",
 ];
 /// What a batch of thousands must have reached, too.

@@ -16,6 +16,7 @@ use super::dynamo;
 use super::plan::{Act, Keys, Plan};
 use super::producers::{OpenTickets, producer, record};
 use super::reached::Reached;
+use super::stranger;
 use super::table::Rows;
 use crate::common::history::{Event, History, Violation};
 use crate::common::{World, in_virtual_time, streams};
@@ -201,6 +202,10 @@ impl<'a> Stage<'a> {
                     tokio::time::sleep(Duration::from_millis(millis)).await;
                     drop(outage);
                 });
+            }
+            Act::Stranger(how) => {
+                self.reached.note("another application read");
+                tokio::spawn(stranger::read(self.world.clone(), self.world.stream(at), how));
             }
             Act::Start { worker } => self.start(worker).await,
             Act::Stop { worker } => self.stop(worker),
