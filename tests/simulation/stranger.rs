@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_kinesis::operation::get_records::GetRecordsError;
 use aws_sdk_kinesis::types::ShardIteratorType;
 
 use crate::common::World;
@@ -36,7 +37,7 @@ pub async fn read(world: World, stream: &'static str, how: Stranger) {
             Ok(answer) => iterator = answer.next_shard_iterator,
             // The service did not take this one; another is opened.
             Err(error)
-                if error.as_service_error().is_some_and(|error| error.is_expired_iterator_exception()) =>
+                if error.as_service_error().is_some_and(GetRecordsError::is_expired_iterator_exception) =>
             {
                 iterator = None;
             }
