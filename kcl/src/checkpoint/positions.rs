@@ -236,6 +236,7 @@ mod tests {
         let mut positions = in_call();
         positions.call_returned(true);
         positions.at_shard_end();
+        assert!(!positions.is_finished(), "reached, but not stored");
         assert_eq!(positions.admit(Asked::At(position(12, 0))), Ok(Admitted::Write(at(12, 0))));
         assert_eq!(positions.admit(Asked::At(position(13, 2))), Ok(Admitted::Write(Checkpoint::ShardEnd)));
         write(&mut positions, Asked::Last);

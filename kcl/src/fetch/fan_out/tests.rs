@@ -337,3 +337,94 @@ fn nothing_is_received_beyond_what_memory_allows() {
     }
     assert_eq!(batches, MAX_WAITING_EVENTS.div_ceil(5));
 }
+
+#[test]
+fn receiving_ahead_stops_at_64_events_or_eight_mebibytes_or_without_memory_for_64_kibibytes() {
+    for (events, bytes, room, goes_on) in [
+        (1, 8 * 1024 * 1024 - 1, 64 * 1024, true),
+        (1, 8 * 1024 * 1024, 64 * 1024, false),
+        (1, 1, 64 * 1024 - 1, false),
+        (63, 1, 64 * 1024, true),
+        (64, 1, 64 * 1024, false),
+    ] {
+        let mut rig = Rig::open(ReadFrom::TrimHorizon, 7);
+        let batch = Fetched { memory_bytes: bytes, ..Fetched::new(rig.now, Vec::new(), None, None) };
+        rig.fan_out.waiting.resize(events, batch);
+        let step = rig.fan_out.next(rig.now, Room { empty_handed: false, bytes: room });
+        assert_eq!(step != FetchStep::Idle, goes_on, "{events} {bytes} {room}");
+    }
+}
+
+#[test]
+fn the_next_event_is_expected_to_be_as_large_as_the_last_one_or_half_of_what_was_expected() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon, 7);
+    let large = KinesisRecord { data: Bytes::from(vec![0; 1024 * 1024]), ..record(8) };
+    let bytes = rig.push(Pushed::Event(SubscriptionEvent { records: vec![large], ..event(&[], Some(8)) }));
+    for expected_bytes in [bytes, bytes / 2, bytes / 4] {
+        let until = rig.now + 15 * SECOND;
+        assert_eq!(rig.step().0, FetchStep::NextEvent { until, expected_bytes });
+        rig.fan_out.answered(rig.now, FetchAnswer::Pushed(Pushed::Event(event(&[], Some(8)))));
+    }
+}
+
+#[test]
+fn a_merged_batch_takes_the_memory_of_all_its_events() {
+    let mut rig = Rig::open(ReadFrom::TrimHorizon, 7);
+    let bytes: usize = (8..11).map(|value| rig.push(Pushed::Event(event(&[value], Some(value))))).sum();
+    assert_eq!(rig.fan_out.take().map(|batch| batch.memory_bytes), Some(bytes));
+}
+
+#[test]
+fn a_start_time_that_is_refused_is_told_once_and_waited_for() {
+    let start = ReadFrom::AtTimestamp(SystemTime::UNIX_EPOCH + SECOND);
+    let mut rig = Rig::new(start);
+    for attempt in 0..3 {
+        rig.subscribe(start, Err(ReadError::InvalidArgument("in the future".into())));
+        let told = FetchEvent::Failed(ReadError::StartTime("in the future".into()));
+        assert_eq!(rig.events().contains(&told), attempt == 0, "{attempt}");
+    }
+    rig.subscribe(start, Ok(()));
+}
+
+#[test]
+fn a_checkpoint_in_whose_place_nothing_is_left_tells_of_the_gap() {
+    for (millis_behind_latest, children, told) in [
+        (Some(0), vec![], true),
+        (Some(5_000), vec![], false),
+        (None, vec![], false),
+        (Some(5_000), vec![child(1)], true),
+    ] {
+        let mut rig = Rig::new(ReadFrom::At(number(5)));
+        rig.subscribe(ReadFrom::At(number(5)), Ok(()));
+        let continuation = children.is_empty().then(|| number(6));
+        let records = Vec::new();
+        rig.push(Pushed::Event(SubscriptionEvent { records, continuation, millis_behind_latest, children }));
+        let trimmed = FetchEvent::CheckpointTrimmed { checkpoint: number(5), first: None };
+        assert_eq!(rig.events(), Vec::from_iter(told.then_some(trimmed)), "{millis_behind_latest:?}");
+    }
+}
+
+#[test]
+fn records_that_were_trimmed_before_they_were_sent_are_told() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let mut rig = Rig::open(ReadFrom::TrimHorizon, 7);
+    assert!(!rig.fan_out.is_far_behind(rig.now));
+    rig.now += 30 * HOUR;
+    assert!(rig.fan_out.is_far_behind(rig.now));
+    rig.fan_out.retention(Some(24 * HOUR));
+    rig.push(Pushed::Event(event(&[8], Some(8))));
+    // The minute is the age of the subscription.
+    let (lost, after, first) = (6 * HOUR + 60 * SECOND, Some(number(7)), Some(number(8)));
+    assert_eq!(rig.events(), [FetchEvent::Overtaken { lost, after, first }]);
+}
+
+#[test]
+fn latest_that_was_pinned_is_subscribed_to_again_there() {
+    let pinned_at = SystemTime::UNIX_EPOCH + SECOND;
+    let mut rig = Rig::new(ReadFrom::Latest);
+    rig.subscribe(ReadFrom::Latest, Ok(()));
+    rig.fan_out.pin(pinned_at);
+    rig.push(Pushed::Closed);
+    rig.subscribe(ReadFrom::AtTimestamp(pinned_at), Ok(()));
+    assert_eq!(rig.events(), []);
+}

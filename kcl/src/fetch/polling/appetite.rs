@@ -105,4 +105,23 @@ mod tests {
         assert_eq!(appetite.expected_bytes(room(10 * MIB)), LEAST_EXPECTED_BYTES);
         assert_eq!(appetite.expected_bytes(room(1_000)), 1_000, "never more than there is room for");
     }
+
+    #[test]
+    fn after_a_quiet_second_half_as_much_is_expected() {
+        let (mut appetite, busy) = (Appetite::new(10_000), records(4, MIB));
+        appetite.answered(&busy);
+        appetite.answered(&[]);
+        // Half of the last answer, doubled like every last answer.
+        assert_eq!(appetite.expected_bytes(room(10 * MIB)), 4 * busy[0].memory_bytes());
+    }
+
+    #[test]
+    fn records_that_grow_smaller_are_believed_by_quarters() {
+        let mut appetite = Appetite::new(10_000);
+        let limits = [MIB, 100, 100].map(|bytes| {
+            appetite.answered(&records(1, bytes));
+            appetite.limit(room(3 * MIB))
+        });
+        assert_eq!(limits, [2, 3, 5]);
+    }
 }

@@ -130,4 +130,18 @@ mod tests {
             assert!(now - began < 15 * SECOND, "{bytes} bytes a read: {:?}", now - began);
         }
     }
+
+    #[test]
+    fn a_share_grows_evenly_with_time_however_large_the_reads_are() {
+        for bytes in [1_000, 1024 * 1024, 4 * 1024 * 1024] {
+            let (mut pace, began) = (Pace::new(SECOND), start());
+            for _ in 0..4 {
+                pace.refused();
+            }
+            let before = pace.share;
+            let pause = pace.answered(began, false, bytes) - began;
+            let expected = before + STEP * pause.div_duration_f64(CALL_SPACING);
+            assert!((pace.share - expected).abs() < 1e-6, "{bytes}: {} instead of {expected}", pace.share);
+        }
+    }
 }

@@ -478,3 +478,50 @@ fn a_read_asks_for_as_many_records_as_there_is_room_for() {
     let FetchStep::GetRecords { limit, .. } = rig.polling.next(rig.now + SECOND, half) else { panic!() };
     assert_eq!(limit, 5);
 }
+
+#[test]
+fn a_checkpoint_in_whose_place_nothing_is_left_tells_of_the_gap() {
+    for (millis_behind_latest, children, told) in [
+        (Some(0), vec![], true),
+        (Some(5_000), vec![], false),
+        (None, vec![], false),
+        (Some(5_000), vec![child(1, &[0])], true),
+    ] {
+        let mut rig = Rig::open(ReadFrom::At(number(5)));
+        let next = children.is_empty().then(|| ShardIterator::new("next"));
+        rig.read(Ok(GetRecordsAnswer { records: vec![], next, millis_behind_latest, children }));
+        let trimmed = FetchEvent::CheckpointTrimmed { checkpoint: number(5), first: None };
+        assert_eq!(rig.events(), Vec::from_iter(told.then_some(trimmed)), "{millis_behind_latest:?}");
+    }
+}
+
+#[test]
+fn records_that_were_trimmed_before_they_were_read_are_told() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let mut rig = Rig::open(ReadFrom::TrimHorizon);
+    rig.read(Ok(records(&[4], 0)));
+    assert!(!rig.polling.is_far_behind(rig.now));
+    rig.now += 30 * HOUR;
+    assert!(rig.polling.is_far_behind(rig.now));
+    rig.polling.retention(Some(24 * HOUR));
+    rig.read(Ok(records(&[9], 0)));
+    let (after, first) = (Some(number(4)), Some(number(9)));
+    assert_eq!(rig.events(), [FetchEvent::Overtaken { lost: 6 * HOUR, after, first }]);
+}
+
+#[test]
+fn latest_that_was_pinned_is_opened_again_there() {
+    let pinned_at = SystemTime::UNIX_EPOCH + SECOND;
+    let mut rig = Rig::open(ReadFrom::Latest);
+    rig.polling.pin(pinned_at);
+    rig.read(Err(ReadError::ExpiredIterator));
+    rig.reopen(ReadFrom::AtTimestamp(pinned_at));
+    assert_eq!(rig.events(), [FetchEvent::ExpiredIterator]);
+}
+
+#[test]
+fn a_failed_call_leaves_the_share_of_the_limits_as_it_was() {
+    let failed = FetchAnswer::Records(Err(ReadError::Unavailable("timeout".into())));
+    let refused = FetchAnswer::Records(Err(ReadError::Throttled));
+    assert_eq!(pause_after(&[failed, refused]), Duration::from_millis(200).div_f64(0.95 / 2.0));
+}

@@ -183,3 +183,53 @@ impl Observations {
         seen.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen.owners_since))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kinesis_shard::Checkpoint;
+
+    use super::*;
+    use crate::lease::test_support::{D, key, now, row, worker};
+
+    #[test]
+    fn only_unfinished_leases_of_others_are_waited_for() {
+        let start = now();
+        let finished = Lease { checkpoint: Checkpoint::ShardEnd, ..row(0, "bob", 1) };
+        for (lease, held, waited_for) in [
+            (row(0, "bob", 1), None, true),
+            (row(0, "bob", 1), Some(key(1)), true),
+            (row(0, "bob", 1), Some(key(0)), false),
+            (row(0, "", 1), None, false),
+            (finished, None, false),
+        ] {
+            let (mut seen, leases) = (Observations::default(), [lease]);
+            seen.record(&leases, D, start);
+            let next = seen.next_expiry(&leases, &BTreeSet::from_iter(held), D, start);
+            assert_eq!(next, waited_for.then_some(start + D), "{leases:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_read_by_itself_counts_if_a_listing_has_shown_it() {
+        let (mut seen, start) = (Observations::default(), now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        seen.record(&[row(0, "bob", 1)], D, start);
+        seen.record_one(&row(0, "bob", 2), D, at(4));
+        seen.record_one(&row(1, "bob", 1), D, at(4));
+        assert_eq!(seen.still_for(&row(0, "bob", 2), at(9)), Duration::from_secs(5));
+        assert_eq!(seen.still_for(&row(1, "bob", 1), at(9)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_mark_that_went_unseen_for_three_quarters_of_the_failover_time_is_another_one() {
+        let start = now();
+        let marked = [Lease { checkpoint_owner: Some(worker("bob")), ..row(0, "ann", 1) }];
+        for (unseen_millis, owned_millis) in [(7_499, 7_499), (7_500, 0)] {
+            let later = start + Duration::from_millis(unseen_millis);
+            let mut seen = Observations::default();
+            seen.record(&marked, D, start);
+            seen.record(&marked, D, later);
+            assert_eq!(seen.owned_for(&marked[0], later), Duration::from_millis(owned_millis));
+        }
+    }
+}

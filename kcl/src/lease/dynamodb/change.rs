@@ -238,3 +238,177 @@ impl Change {
         placeholder
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use kinesis_shard::{Checkpoint, HashKeyRange, ShardId};
+
+    use super::*;
+    use crate::lease::PendingCheckpoint;
+    use crate::lease::test_support::worker;
+
+    fn counter() -> LeaseCounter {
+        LeaseCounter::new(5)
+    }
+
+    /// Empty names mean nobody.
+    fn owners(owner: &str, checkpoint_owner: &str) -> Owners {
+        let named = |name: &str| (!name.is_empty()).then(|| worker(name));
+        Owners { owner: named(owner), checkpoint_owner: named(checkpoint_owner) }
+    }
+
+    /// Condition and update, with names and values themselves in the place of their placeholders.
+    fn said(change: &Change) -> [String; 2] {
+        let mut known: Vec<_> = change.names().unwrap_or_default().into_iter().collect();
+        let values = change.values().unwrap_or_default();
+        known.extend(values.into_iter().map(|(placeholder, value)| (placeholder, shown(&value))));
+        // The longest first: `#checkpointOwner` begins with `#checkpoint`.
+        known.sort_by_key(|(placeholder, _)| std::cmp::Reverse(placeholder.len()));
+        [change.condition(), change.update()].map(|text| {
+            known.iter().fold(text, |text, (placeholder, meant)| text.replace(placeholder.as_str(), meant))
+        })
+    }
+
+    fn shown(value: &AttributeValue) -> String {
+        match value {
+            AttributeValue::N(digits) => digits.clone(),
+            AttributeValue::S(text) => format!("'{text}'"),
+            AttributeValue::B(bytes) => format!("b'{}'", String::from_utf8_lossy(bytes.as_ref())),
+            AttributeValue::Ss(names) => format!("<{}>", names.join(", ")),
+            other => panic!("{other:?} is never written"),
+        }
+    }
+
+    #[test]
+    fn a_renewal_raises_the_counter_and_is_refused_by_a_mark_that_it_does_not_know() {
+        let known = said(&Change::renew(counter(), true));
+        assert_eq!(known, ["leaseCounter = 5", "SET leaseCounter = 6"]);
+        let unknown = said(&Change::renew(counter(), false));
+        let condition = "leaseCounter = 5 AND attribute_not_exists(checkpointOwner)";
+        assert_eq!(unknown, [condition, "SET leaseCounter = 6"]);
+    }
+
+    #[test]
+    fn owners_must_be_those_that_were_seen_and_absent_where_none_were() {
+        for (seen, condition) in [
+            (owners("", ""), "attribute_not_exists(leaseOwner) AND attribute_not_exists(checkpointOwner)"),
+            (owners("bob", ""), "leaseOwner = 'bob' AND attribute_not_exists(checkpointOwner)"),
+            (owners("bob", "cyd"), "leaseOwner = 'bob' AND checkpointOwner = 'cyd'"),
+        ] {
+            let at_counter = format!("leaseCounter = 5 AND {condition}");
+            assert_eq!(said(&Change::take(counter(), &worker("ann"), &seen))[0], at_counter);
+            assert_eq!(said(&Change::release(&seen, counter()))[0], at_counter);
+            let of_a_row = format!("{condition} AND attribute_exists(leaseKey)");
+            assert_eq!(said(&Change::assign(&seen, &worker("ann")))[0], of_a_row);
+            assert_eq!(said(&Change::end_handoff(&seen, &worker("ann")))[0], of_a_row);
+        }
+    }
+
+    #[test]
+    fn a_switch_is_an_owner_that_changed_or_one_that_gets_the_lease_back() {
+        for (seen, is_switch) in [
+            (owners("", ""), false),
+            (owners("ann", ""), false),
+            (owners("bob", ""), true),
+            (owners("", "bob"), false),
+            (owners("", "ann"), true),
+        ] {
+            let (alone, too) = if is_switch {
+                (" ADD ownerSwitchesSinceCheckpoint 1", ", ownerSwitchesSinceCheckpoint 1")
+            } else {
+                ("", "")
+            };
+            let taken = format!("SET leaseCounter = 6, leaseOwner = 'ann'{alone} REMOVE checkpointOwner");
+            assert_eq!(said(&Change::take(counter(), &worker("ann"), &seen))[1], taken, "{seen:?}");
+            let assigned = format!("SET leaseOwner = 'ann' ADD leaseCounter 1{too} REMOVE checkpointOwner");
+            assert_eq!(said(&Change::assign(&seen, &worker("ann")))[1], assigned, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_handover_starts_on_a_row_without_a_mark_and_its_end_removes_the_mark() {
+        let (ann, bob) = (worker("ann"), worker("bob"));
+        let condition = "leaseOwner = 'ann' AND attribute_not_exists(checkpointOwner)";
+        let started = said(&Change::start_handoff(&ann, &bob));
+        assert_eq!(started, [condition, "SET leaseOwner = 'bob', checkpointOwner = 'ann'"]);
+        let ended = said(&Change::end_handoff(&owners("bob", "ann"), &ann));
+        assert_eq!(ended[1], "SET leaseOwner = 'ann' REMOVE checkpointOwner");
+    }
+
+    #[test]
+    fn a_release_removes_the_mark_or_where_there_is_none_the_owner() {
+        for (seen, update) in [
+            (owners("bob", "ann"), "SET leaseCounter = 6 REMOVE checkpointOwner"),
+            (owners("ann", ""), "SET leaseCounter = 6 REMOVE leaseOwner"),
+            (owners("", ""), "SET leaseCounter = 6"),
+        ] {
+            assert_eq!(said(&Change::release(&seen, counter()))[1], update);
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_sets_the_pending_one_or_removes_it() {
+        let at = |sub| Checkpoint::parse("9", sub).unwrap();
+        let prepared = |state| Some(PendingCheckpoint { checkpoint: at(2), state });
+        let set = "SET leaseCounter = 6, checkpoint = '9', checkpointSubSequenceNumber = 1, \
+                   ownerSwitchesSinceCheckpoint = 0";
+        let also = "pendingCheckpoint = '9', pendingCheckpointSubSequenceNumber = 2";
+        for (pending, further) in [
+            (None, format!(" REMOVE {PENDING}, {PENDING_SUB}, {PENDING_STATE}")),
+            (prepared(None), format!(", {also} REMOVE pendingCheckpointState")),
+            (prepared(Some(Bytes::new())), format!(", {also} REMOVE pendingCheckpointState")),
+            (prepared(Some(Bytes::from("mine"))), format!(", {also}, pendingCheckpointState = b'mine'")),
+        ] {
+            let change = Change::checkpoint(counter(), &CheckpointUpdate { checkpoint: at(1), pending });
+            assert_eq!(said(&change), ["leaseCounter = 5".to_owned(), format!("{set}{further}")]);
+        }
+    }
+
+    #[test]
+    fn a_note_writes_what_it_has_on_a_row_that_is_there_and_one_without_anything_is_none() {
+        let nothing = MetaUpdate::default;
+        assert!(Change::note(&nothing()).is_none());
+        let children = vec![ShardId::new("c2"), ShardId::new("c1")];
+        for (update, written) in [
+            (MetaUpdate { children: Some(children), ..nothing() }, "SET childShardIds = <c1, c2>"),
+            (MetaUpdate { children: Some(Vec::new()), ..nothing() }, "REMOVE childShardIds"),
+            (
+                MetaUpdate { hash_key_range: Some(HashKeyRange::FULL), ..nothing() },
+                "SET startingHashKey = '0', endingHashKey = '340282366920938463463374607431768211455'",
+            ),
+            (
+                MetaUpdate { latest_pinned_at: Some(7), ..nothing() },
+                "SET latestPinnedAt = if_not_exists(latestPinnedAt, 7)",
+            ),
+            (
+                MetaUpdate { stream: Some("arn@7".into()), ..nothing() },
+                "SET streamIdentity = if_not_exists(streamIdentity, 'arn@7')",
+            ),
+            (MetaUpdate { nudge: true, ..nothing() }, "ADD nudges 1"),
+        ] {
+            assert_eq!(said(&Change::note(&update).unwrap()), ["attribute_exists(leaseKey)", written]);
+        }
+    }
+
+    #[test]
+    fn a_write_bears_its_stamp_if_there_is_one() {
+        let renewal = || Change::renew(counter(), true);
+        let stamp = Stamp { process: 7, sent_micros: 8, counter: counter().next() };
+        assert_eq!(said(&renewal().stamped(None)), said(&renewal()));
+        assert_eq!(said(&renewal().stamped(Some(&stamp)))[1], "SET leaseCounter = 6, stamp = '7:8:6'");
+    }
+
+    #[test]
+    fn a_row_is_created_where_there_is_none_and_deleted_at_its_counter() {
+        assert_eq!(said(&Change::if_new()), ["attribute_not_exists(leaseKey)", ""]);
+        assert_eq!(said(&Change::if_counter(counter())), ["leaseCounter = 5", ""]);
+    }
+
+    #[test]
+    fn names_and_values_are_absent_where_there_are_none() {
+        let (creation, nothing) = (Change::if_new(), Change::default());
+        assert_eq!((creation.names().is_some(), creation.values().is_some()), (true, false));
+        assert_eq!((nothing.names().is_some(), nothing.values().is_some()), (false, false));
+    }
+}

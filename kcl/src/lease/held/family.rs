@@ -85,3 +85,21 @@ impl HeldLease {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::Operation;
+    use crate::lease::test_support::{holding, key, row};
+
+    /// A split has one parent, the shard that ends: the stream, which is not followed here, is not asked for others.
+    #[tokio::test(start_paused = true)]
+    async fn who_splits_and_has_lost_its_own_row_looks_for_no_other_parent() {
+        let held = holding(row(1, "ann", 5));
+        let delete = Operation::Delete { expected: held.start().counter };
+        assert!(held.0.calls.write(held.key(), &delete).await.unwrap().is_applied());
+        let child = NewLease::child(key(2), [ShardId::from_index(1)], None);
+        let result = held.end_shard(&[child]).await;
+        assert!(matches!(result, Err(HeldLeaseError::Lost { .. })), "{result:?}");
+    }
+}

@@ -309,6 +309,19 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_that_comes_no_later_than_the_last_possible_look_takes_its_place() {
+        for (millis, expected) in [(1_100, Due::Scan), (1_101, Due::Watch)] {
+            let (mut agenda, mut rng, start) = agenda();
+            agenda.start(start, &mut rng);
+            all(&mut agenda, start);
+            agenda.scanned_quiet(start, &mut rng);
+            agenda.scan_by(start + Duration::from_millis(millis));
+            agenda.watch(start, &mut rng);
+            assert_eq!(all(&mut agenda, start + SECOND * 11 / 10), [expected], "{millis}");
+        }
+    }
+
+    #[test]
     fn asking_during_a_scan_makes_another_right_after() {
         let (mut agenda, mut rng, start) = agenda();
         agenda.start(start, &mut rng);
@@ -326,6 +339,16 @@ mod tests {
             let pause = (agenda.wake_at().unwrap() - start).as_secs_f64() * 1_000.0 / f64::from(millis);
             assert!((0.95..=1.05).contains(&pause), "{rows}: {pause}");
         }
+    }
+
+    #[test]
+    fn pauses_are_spread_over_a_twentieth_to_either_side() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let pauses: Vec<Duration> = (0..1_000).map(|_| jittered(SECOND, &mut rng)).collect();
+        let millis = Duration::from_millis;
+        let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+        assert!((millis(950)..millis(955)).contains(least), "{least:?}");
+        assert!((millis(1_045)..=millis(1_050)).contains(most), "{most:?}");
     }
 
     #[test]

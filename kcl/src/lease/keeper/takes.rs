@@ -131,3 +131,114 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use kinesis_shard::Clock;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::lease::MemoryLeaseStore;
+    use crate::lease::keeper::{Keeper, KeeperSettings};
+    use crate::lease::test_support::{D, Listing, holding, key, now, row, worker};
+
+    /// The keeper of ann, with nothing under way.
+    fn running() -> Running {
+        let store = Arc::new(MemoryLeaseStore::new());
+        let settings = KeeperSettings::new(worker("ann"), D, 1);
+        let keeper = Keeper::new(store, Arc::new(Listing::default()), Clock::default(), settings);
+        let mut running = Running::new(keeper, mpsc::channel(1).0);
+        running.jobs.clear();
+        running
+    }
+
+    #[test]
+    fn no_two_holdings_of_a_keeper_have_the_same_number() {
+        let mut running = running();
+        for index in 1..=3 {
+            let terms = running.settings.terms();
+            let tenure = Tenure::taken(worker("ann"), terms, row(index, "ann", 5), now());
+            running.took(key(index), LeaseCounter::new(4), Some(tenure));
+        }
+        let numbers: BTreeSet<u64> = running.held.values().map(HeldLease::tenure).collect();
+        assert_eq!(numbers.len(), 3, "{numbers:?}");
+    }
+
+    #[test]
+    fn a_claim_is_given_up_once_no_answer_is_awaited() {
+        let table = [
+            (true, false, false, true),
+            (true, true, false, false),
+            (true, false, true, false),
+            (false, false, false, false),
+        ];
+        for (asked, asking, taking, given_up) in table {
+            let mut running = running();
+            let only = |is: bool| is.then(|| key(1)).into_iter().collect::<BTreeSet<_>>();
+            (running.asked, running.asking, running.taking) = (only(asked), only(asking), only(taking));
+            running.give_up_claim(key(1));
+            let case = format!("{asked}, {asking}, {taking}");
+            assert_eq!(running.releasing, only(given_up), "{case}");
+            assert_eq!(running.jobs.len(), usize::from(given_up), "{case}");
+            assert_eq!(running.asked, only(asked && !given_up), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_mark_stands_while_its_row_names_this_worker_or_its_answer_is_fresh() {
+        let table = [
+            (true, None, "bob", true),
+            (false, Some(0), "bob", true),
+            (false, Some(1_999), "bob", true),
+            (false, Some(2_000), "bob", false),
+            (false, Some(2_001), "bob", false),
+            (false, None, "ann", true),
+            (false, None, "bob", false),
+        ];
+        for (asking, answered_before, owner, stands) in table {
+            let (mut running, start) = (running(), now());
+            running.settings.store_call_timeout = Duration::from_millis(2_000);
+            running.asked.insert(key(1));
+            running.asking.extend(asking.then(|| key(1)));
+            running.marked_at.extend(answered_before.map(|_| (key(1), start)));
+            let at = start + Duration::from_millis(answered_before.unwrap_or(0));
+            running.note_marks(&[row(1, owner, 5)], at);
+            assert_eq!(running.asked.contains(&key(1)), stands, "{asking}, {answered_before:?}, {owner}");
+        }
+    }
+
+    #[test]
+    fn a_mark_for_this_worker_that_a_listing_shows_was_asked_for() {
+        for (owner, marked, asked) in
+            [("ann", true, true), ("ann", false, false), ("bob", true, false), ("bob", false, false)]
+        {
+            let mut running = running();
+            let checkpoint_owner = marked.then(|| worker("cyd"));
+            running.note_marks(&[Lease { checkpoint_owner, ..row(1, owner, 5) }], now());
+            assert_eq!(running.asked.contains(&key(1)), asked, "{owner}, {marked}");
+        }
+    }
+
+    #[test]
+    fn only_its_own_mark_is_cleared_and_only_on_a_row_that_moved_to_somebody_else() {
+        let table = [
+            ("java", "ann", true, false, true),
+            ("java", "ann", false, false, false),
+            ("java", "ann", true, true, false),
+            ("java", "bob", true, false, false),
+            ("java", "", true, false, false),
+            ("ann", "ann", true, false, false),
+        ];
+        for (owner, mark, moved, held, cleared) in table {
+            let mut running = running();
+            running.moved.extend(moved.then(|| key(1)));
+            running.held.extend(held.then(|| (key(1), holding(row(1, "ann", 5)))));
+            let checkpoint_owner = (!mark.is_empty()).then(|| worker(mark));
+            running.note_marks(&[Lease { checkpoint_owner, ..row(1, owner, 5) }], now());
+            assert_eq!(running.jobs.len(), usize::from(cleared), "{owner}, {mark}, {moved}, {held}");
+        }
+    }
+}
