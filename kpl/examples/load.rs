@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `sdk` is the plain loop that people write themselves: 500 records a `PutRecords`, four calls at a time, failed entries again.
-//! Prints records, seconds and CPU seconds of the process.
+//! Prints records, seconds, CPU seconds of the process and the most memory that it had, in MiB.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -52,7 +52,7 @@ async fn main() -> Outcome<()> {
         way => kpl(&client, stream, count, way == "kpl-many").await?,
     }
     let (seconds, cpu) = started.elapsed();
-    println!("result {way} {count} {seconds:.3} {cpu:.3}");
+    println!("result {way} {count} {seconds:.3} {cpu:.3} {:.1}", bench::peak_bytes() / 1_048_576.0);
     Ok(())
 }
 

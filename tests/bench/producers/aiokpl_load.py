@@ -4,6 +4,7 @@ Arguments: the endpoint, the stream, how many records.
 """
 
 import asyncio
+import resource
 import sys
 import time
 from collections import deque
@@ -48,7 +49,9 @@ async def main():
         await put(producer, stream, 0, count // 4)
         cpu, began = time.process_time(), time.monotonic()
         await put(producer, stream, count // 4, count + count // 4)
-        print(f"result aiokpl {count} {time.monotonic() - began:.3f} {time.process_time() - cpu:.3f}", flush=True)
+        seconds, cpu = time.monotonic() - began, time.process_time() - cpu
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"result aiokpl {count} {seconds:.3f} {cpu:.3f} {peak:.1f}", flush=True)
 
 
 asyncio.run(main())

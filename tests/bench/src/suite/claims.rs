@@ -50,6 +50,8 @@ const CLAIMS: &[Claim] = &[
     ("producer end to end, records/s, beside the SDK loop", More, "producers/kpl-http: records/s", "producers/sdk-http: records/s", Open),
     ("producer end to end over TLS, records/s, beside the Java KPL", More, "producers/kpl-tls: records/s", "producers/java-kpl-tls: records/s", Open),
     ("producer end to end over TLS, CPU us a record, beside the Java KPL", Less, "producers/kpl-tls: CPU us a record", "producers/java-kpl-tls: CPU us a record", Open),
+    ("producer end to end over TLS, peak MiB, beside the Java KPL", Less, "producers/kpl-tls: peak MiB", "producers/java-kpl-tls: peak MiB", Open),
+    ("producer end to end, CPU us a record, beside aws_kinesis_agg with boto3", Less, "producers/kpl-http: CPU us a record", "producers/agg-http: CPU us a record", Open),
     ("producer end to end, records/s, beside aiokpl", More, "producers/kpl-http: records/s", "producers/aiokpl-http: records/s", Open),
     ("producer end to end, CPU us a record, beside aiokpl", Less, "producers/kpl-http: CPU us a record", "producers/aiokpl-http: CPU us a record", Open),
     ("consumer: delivered by polling, 1 shard, ns, beside the SDK alone", Less, "consumer/delivered polling shards 1 of 3200", "consumer/floor shards 1 of 3200", AtMost(333.0)),

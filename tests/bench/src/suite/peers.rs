@@ -109,6 +109,9 @@ fn producers(figures: &mut Figures, all: &Value) {
             let (min, max) = (number("lowest").unwrap_or(rate), number("highest").unwrap_or(rate));
             figures.rows.push(Measured { min, max, rounds, ..of("records/s", rate) });
             figures.rows.push(Measured { rounds, ..of("CPU us a record", cpu) });
+            if let Some(peak) = number("peak_mib") {
+                figures.rows.push(Measured { rounds, ..of("peak MiB", peak) });
+            }
         }
     }
 }
@@ -146,10 +149,11 @@ mod tests {
         );
         assert_eq!(figures.value("server/ours: PutRecords, records/s"), Some(2.0));
         assert_eq!(figures.value("server/ours: PutRecords, records/s#max"), Some(3.0));
-        let row = json!({"producer": "kpl", "records_per_second": 5, "lowest": 4, "highest": 6, "cpu_us_per_record": 0.5, "rounds": 3});
+        let row = json!({"producer": "kpl", "records_per_second": 5, "lowest": 4, "highest": 6, "cpu_us_per_record": 0.5, "peak_mib": 7, "rounds": 3});
         producers(&mut figures, &json!([row]));
         assert_eq!(figures.value("producers/kpl: records/s#min"), Some(4.0));
         assert_eq!(figures.value("producers/kpl: CPU us a record#max"), Some(0.5));
+        assert_eq!(figures.value("producers/kpl: peak MiB"), Some(7.0));
         let row = json!({"name": "kcl", "scenario": "plain", "rounds": 3, "cpu_s": {"min": 1.0, "median": 2.0, "max": 3.0}});
         consumers(&mut figures, &json!({"rows": [row]}));
         assert_eq!(figures.value("consumers/kcl, plain: cpu_s"), Some(2.0));

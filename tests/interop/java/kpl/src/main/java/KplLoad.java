@@ -1,7 +1,12 @@
 import com.google.common.util.concurrent.ListenableFuture;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayDeque;
+import java.util.stream.Stream;
 import software.amazon.awssdk.auth.credentials.AwsBasicCredentials;
 import software.amazon.awssdk.auth.credentials.StaticCredentialsProvider;
 import software.amazon.kinesis.producer.KinesisProducer;
@@ -40,7 +45,7 @@ public final class KplLoad {
         long began = System.nanoTime();
         put(producer, stream, window, data, count / 4, count + count / 4);
         double seconds = (System.nanoTime() - began) / 1e9;
-        System.out.printf("result java-kpl %d %.3f %.3f%n", count, seconds, cpuSeconds() - cpu);
+        System.out.printf("result java-kpl %d %.3f %.3f %.1f%n", count, seconds, cpuSeconds() - cpu, peakMebibytes());
         producer.destroy();
     }
 
@@ -68,6 +73,23 @@ public final class KplLoad {
     private static void settle(ArrayDeque<ListenableFuture<UserRecordResult>> window) throws Exception {
         if (!window.remove().get().isSuccessful()) {
             throw new IllegalStateException("a record failed");
+        }
+    }
+
+    /** The most memory of this process and of the native one, together. */
+    private static double peakMebibytes() {
+        ProcessHandle self = ProcessHandle.current();
+        return Stream.concat(Stream.of(self), self.descendants()).mapToDouble(KplLoad::peakMebibytes).sum();
+    }
+
+    private static double peakMebibytes(ProcessHandle process) {
+        try (Stream<String> lines = Files.lines(Path.of("/proc/" + process.pid() + "/status"))) {
+            // As in "VmHWM:    12345 kB".
+            return lines.filter(line -> line.startsWith("VmHWM:"))
+                    .mapToDouble(line -> Double.parseDouble(line.replaceAll("[^0-9]", "")) / 1024)
+                    .sum();
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
         }
     }
 
