@@ -200,7 +200,7 @@ mod tests {
         ];
         for (asking, answered_before, owner, stands) in table {
             let (mut running, start) = (running(), now());
-            running.settings.store_call_timeout = Duration::from_millis(2_000);
+            running.settings.store_call_timeout = Duration::from_secs(2);
             running.asked.insert(key(1));
             running.asking.extend(asking.then(|| key(1)));
             running.marked_at.extend(answered_before.map(|_| (key(1), start)));
