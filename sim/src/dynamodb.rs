@@ -20,6 +20,9 @@ use crate::door::EPOCH;
 use crate::in_process::SimSleep;
 use crate::rule::{Rule, RuleGuard};
 
+/// What a table holds, and its price.
+mod item;
+
 /// Conditions and updates.
 mod expression;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::item::Item;
 use super::refusal::Refusal;
-use super::tables::Item;
 
 type Parsed<T> = Result<T, Refusal>;
 

@@ -1,6 +1,6 @@
 //! Errors as the service words them.
 
-use super::tables::Item;
+use super::item::Item;
 
 /// Why a call was refused.
 #[derive(Debug, Clone, PartialEq)]

@@ -41,19 +41,18 @@ impl Engine {
 
 /// The stream that a request names, directly or through its iterator.
 pub(super) fn named_stream(scope: &Scope, input: &Value<'_>) -> Option<String> {
-    match input.text("ShardIterator") {
-        Some(text) => ShardIterator::open(text).ok().map(|iterator| iterator.stream),
-        None => try_address(scope, input).map(|address| address.name),
-    }
+    named(scope, input).0
 }
 
-/// Stream and shard of a call, as the trace tells them.
+/// Stream and shard that a request names, directly or through its iterator.
 pub(super) fn named(scope: &Scope, input: &Value<'_>) -> (Option<String>, Option<u32>) {
-    match input.text("ShardIterator") {
-        Some(text) => ShardIterator::open(text)
-            .ok()
-            .map_or((None, None), |iterator| (Some(iterator.stream), Some(iterator.shard_index))),
-        None => (named_stream(scope, input), input.text("ShardId").and_then(parse_shard_id)),
+    match input.text("ShardIterator").map(ShardIterator::open) {
+        Some(Ok(iterator)) => (Some(iterator.stream), Some(iterator.shard_index)),
+        Some(Err(_)) => (None, None),
+        None => {
+            let stream = try_address(scope, input).map(|address| address.name);
+            (stream, input.text("ShardId").and_then(parse_shard_id))
+        }
     }
 }
 
